@@ -1,0 +1,234 @@
+package outbox_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/dishmesh/dishmesh/services/internal/outbox"
+	"github.com/dishmesh/dishmesh/services/internal/sidecar"
+)
+
+// Replicas hold a ring each, and one that lives does what one that died left.
+func TestReplicas(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld()
+		a, b := start(t, w, "a").ready(t), start(t, w, "b").ready(t)
+		w.setAway(true)
+		for i := range 5 {
+			if err := a.Commit(t.Context(), "a", []outbox.Effect{publish(t, "a", i)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := b.Commit(t.Context(), "b", []outbox.Effect{publish(t, "b", 0)}); err != nil {
+			t.Fatal(err)
+		}
+		a.dead.Store(true)
+		a.stop()
+		w.setAway(false)
+		killed := time.Now()
+		eventually(t, "the slots are free", func() bool { return len(w.slots()) == 0 })
+		if took := time.Since(killed); took > 2*lease {
+			t.Errorf("taken over after %v, want at most %v", took, 2*lease)
+		}
+		want := []string{"topic:b/0", "topic:a/0", "topic:a/1", "topic:a/2", "topic:a/3", "topic:a/4"}
+		if diff := cmp.Diff(want, w.effects()); diff != "" {
+			t.Errorf("effects (-want +got):\n%s", diff)
+		}
+		if !b.Ready() {
+			t.Error("the survivor is not ready")
+		}
+		b.stop()
+	})
+}
+
+// A replica that was frozen for longer than its lease, and whose ring was taken, gives up instead of writing into it.
+func TestRingLost(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld()
+		// The store refuses a's renewals, as if a was frozen when they were due.
+		var mu sync.Mutex
+		frozen := true
+		w.store.Fail = func(ops []sidecar.Op) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if frozen && ops[0].Key == "outbox/0/lease" && strings.Contains(string(ops[0].Value), `"holder":"a"`) && !ops[0].Create {
+				return errors.New("frozen")
+			}
+			return nil
+		}
+		a := start(t, w, "a").ready(t)
+		time.Sleep(lease)
+		if a.Ready() {
+			t.Error("ready though the lease has run out")
+		}
+		if err := a.Commit(t.Context(), "k", []outbox.Effect{note(t, "never")}, set("state")); err == nil || w.has("state") {
+			t.Errorf("commit without a lease: %v", err)
+		}
+		b := start(t, w, "b").ready(t) // takes ring 0
+		mu.Lock()
+		frozen = false
+		mu.Unlock()
+		time.Sleep(lease)
+		if err := a.stop(); err == nil || !strings.Contains(err.Error(), "taken by another replica") {
+			t.Errorf("the frozen replica ended with %v, want that its ring was taken", err)
+		}
+		if !b.Ready() {
+			t.Error("the other replica is not ready")
+		}
+		if err := b.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// The store's answer to a commit is lost. The slot tells what happened: the effects are done if and only if the
+// state was written, even if it is written late.
+func TestUnknownOutcome(t *testing.T) {
+	lost := errors.New("the connection broke")
+	isCommit := func(ops []sidecar.Op) bool {
+		return slices.ContainsFunc(ops, func(op sidecar.Op) bool { return op.Key == "state" })
+	}
+	t.Run("written", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			w := newWorld()
+			p := start(t, w, "a", slots(1), func(_ *outbox.Options, m *mortal) {
+				m.after = func(ops []sidecar.Op) error {
+					if isCommit(ops) {
+						return lost
+					}
+					return nil
+				}
+			}).ready(t)
+			if err := p.Commit(t.Context(), "k", []outbox.Effect{note(t, "done")}, set("state")); !errors.Is(err, lost) {
+				t.Fatal(err)
+			}
+			eventually(t, "the slot is free", func() bool { return len(w.slots()) == 0 })
+			if diff := cmp.Diff([]string{"note:done"}, w.effects()); diff != "" {
+				t.Errorf("effects (-want +got):\n%s", diff)
+			}
+			p.stop()
+		})
+	})
+	t.Run("not written", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			w := newWorld()
+			w.store.Fail = func(ops []sidecar.Op) error {
+				if isCommit(ops) {
+					return lost
+				}
+				return nil
+			}
+			p := start(t, w, "a", slots(1)).ready(t)
+			if err := p.Commit(t.Context(), "k", []outbox.Effect{note(t, "never")}, set("state")); !errors.Is(err, lost) {
+				t.Fatal(err)
+			}
+			// The slot comes back, if only after a while.
+			time.Sleep(2 * time.Minute)
+			if err := p.Commit(t.Context(), "k", []outbox.Effect{note(t, "next")}); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the slot is free", func() bool { return len(w.slots()) == 0 })
+			if diff := cmp.Diff([]string{"note:next"}, w.effects()); diff != "" {
+				t.Errorf("effects (-want +got):\n%s", diff)
+			}
+			p.stop()
+		})
+	})
+	for _, late := range []time.Duration{10 * time.Millisecond, 3 * time.Second, 30 * time.Second} {
+		t.Run(fmt.Sprint("written after ", late), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := newWorld()
+				landed := make(chan error, 1)
+				first := true
+				w.store.Fail = func(ops []sidecar.Op) error {
+					if !isCommit(ops) || !first {
+						return nil
+					}
+					first = false
+					copied := slices.Clone(ops)
+					time.AfterFunc(late, func() { landed <- w.store.Transact(t.Context(), copied...) })
+					return lost
+				}
+				p := start(t, w, "a", slots(1)).ready(t)
+				if err := p.Commit(t.Context(), "k", []outbox.Effect{note(t, "done")}, set("state")); !errors.Is(err, lost) {
+					t.Fatal(err)
+				}
+				err := <-landed
+				time.Sleep(2 * time.Minute)
+				if got := slices.Contains(w.effects(), "note:done"); got != w.has("state") || got != (err == nil) {
+					t.Errorf("effects done: %t, state written: %t (%v)", got, w.has("state"), err)
+				}
+				if len(w.slots()) != 0 {
+					t.Errorf("slots: %v", w.slots())
+				}
+				p.stop()
+			})
+		})
+	}
+}
+
+// A store that is away at the start is waited for.
+func TestStoreAwayAtStart(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld()
+		var mu sync.Mutex
+		away := true
+		w.store.Fail = func([]sidecar.Op) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if away {
+				return errors.New("the store is away")
+			}
+			return nil
+		}
+		p := start(t, w, "a")
+		time.Sleep(10 * time.Second)
+		if p.Ready() {
+			t.Error("ready without a store")
+		}
+		mu.Lock()
+		away = false
+		mu.Unlock()
+		p.ready(t)
+		p.stop()
+	})
+}
+
+// A slot can't be deleted for a while: it is neither done again nor used before it is empty.
+func TestSlotNotDeleted(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld()
+		w.setAway(true)
+		p := start(t, w, "a", slots(1)).ready(t)
+		if err := p.Commit(t.Context(), "k", []outbox.Effect{note(t, "1")}); err != nil {
+			t.Fatal(err)
+		}
+		p.dead.Store(true)
+		p.stop()
+		w.setAway(false)
+		failures := 3
+		w.store.Fail = func(ops []sidecar.Op) error {
+			if ops[0].Delete && failures > 0 {
+				failures--
+				return errors.New("the store is away")
+			}
+			return nil
+		}
+		next := start(t, w, "a", slots(1)).ready(t)
+		if err := next.Commit(t.Context(), "k", []outbox.Effect{note(t, "2")}); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the slot is free", func() bool { return len(w.slots()) == 0 })
+		if diff := cmp.Diff([]string{"note:1", "note:2"}, w.effects()); diff != "" {
+			t.Errorf("effects (-want +got):\n%s", diff)
+		}
+		next.stop()
+	})
+}

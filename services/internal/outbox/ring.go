@@ -1,0 +1,336 @@
+package outbox
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/dishmesh/dishmesh/services/internal/sidecar"
+)
+
+// maxRings bounds how many replicas of a service can hold a ring at a time.
+const maxRings = 16
+
+// lease says who holds a ring until when. The clock margin between replicas must be well below its length.
+type lease struct {
+	Holder  string    `json:"holder"`
+	Epoch   int       `json:"epoch"`
+	Slots   int       `json:"slots"`
+	Expires time.Time `json:"expires"`
+}
+
+// heldRing is a ring that this process holds.
+type heldRing struct {
+	number int
+	epoch  int
+	until  time.Time
+}
+
+func (r *heldRing) valid(now time.Time) bool { return r != nil && now.Before(r.until) }
+
+func (r *heldRing) slotKey(index int) string { return slotKey(r.number, index) }
+
+func slotKey(ring, index int) string { return fmt.Sprintf("outbox/%d/%d", ring, index) }
+func leaseKey(ring int) string       { return fmt.Sprintf("outbox/%d/lease", ring) }
+
+// errLost says that another replica took our ring: this process was away for longer than its lease. What it still
+// held is being done by the other, so it starts over as a new process.
+var errLost = errors.New("outbox: the ring was taken by another replica")
+
+// Run takes a ring, does again what a crash left in it, and carries out effects until the context ends. It
+// retries while the store is away. On a clean end the lease is given back. It fails only if another replica took
+// the ring.
+func (o *Outbox) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var workers sync.WaitGroup
+	for _, q := range o.queues {
+		workers.Go(func() { o.work(ctx, q) })
+	}
+	defer func() { // the workers first, so that all that they have done is swept
+		cancel()
+		workers.Wait()
+		o.release()
+	}()
+
+	for delay := 100 * time.Millisecond; ; delay = min(2*delay, 2*time.Second) {
+		err := o.acquire(ctx)
+		if err == nil {
+			break
+		}
+		o.opt.Log.Warn("outbox: no ring yet", "error", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(delay):
+		}
+	}
+	sweep := time.NewTicker(500 * time.Millisecond)
+	defer sweep.Stop()
+	renew := time.NewTicker(o.opt.Lease / 3)
+	defer renew.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-sweep.C:
+			o.sweep(ctx)
+		case <-renew.C:
+			if err := o.renew(ctx); errors.Is(err, errLost) {
+				return err
+			} else if err != nil && ctx.Err() == nil {
+				o.opt.Log.Error("outbox: lease not renewed", "error", err)
+			}
+			o.scavenge(ctx)
+		}
+	}
+}
+
+// acquire takes the ring that this replica held before, else the first that nobody holds.
+func (o *Outbox) acquire(ctx context.Context) error {
+	now := time.Now()
+	keys := make([]string, maxRings)
+	for i := range keys {
+		keys[i] = leaseKey(i)
+	}
+	items, err := o.store.GetBulk(ctx, keys)
+	if err != nil {
+		return err
+	}
+	best := -1
+	leases := make([]lease, maxRings)
+	for i, item := range items {
+		if item.Exists() {
+			if err := json.Unmarshal(item.Value, &leases[i]); err != nil {
+				return fmt.Errorf("outbox: lease %d: %w", i, err)
+			}
+		}
+		if leases[i].Holder == o.opt.Instance {
+			best = i
+			break
+		}
+		if best < 0 && now.After(leases[i].Expires) {
+			best = i
+		}
+	}
+	if best < 0 {
+		return fmt.Errorf("outbox: all %d rings are held", maxRings)
+	}
+	ring := &heldRing{number: best, epoch: leases[best].Epoch + 1}
+	// If we die in the recovery, what lies beyond our own slots must still be found.
+	if err := o.writeLease(ctx, ring, items[best], max(o.opt.Slots, leases[best].Slots)); err != nil {
+		return err
+	}
+	if err := o.recover(ctx, best, leases[best].Slots, true); err != nil {
+		return err
+	}
+	o.ring.Store(ring)
+	return nil
+}
+
+func (o *Outbox) writeLease(ctx context.Context, ring *heldRing, old sidecar.Item, slots int) error {
+	expires := time.Now().Add(o.opt.Lease)
+	b, err := json.Marshal(lease{Holder: o.opt.Instance, Epoch: ring.epoch, Slots: slots, Expires: expires})
+	if err != nil {
+		return err
+	}
+	op := sidecar.Op{Key: leaseKey(ring.number), Value: b, ETag: old.ETag, Create: !old.Exists()}
+	if err := o.store.Transact(ctx, op); err != nil {
+		return err
+	}
+	ring.until = expires.Add(-o.opt.Lease / 5) // stop early: another clock may run ahead
+	return nil
+}
+
+// renew extends the lease, unless somebody else has taken the ring.
+func (o *Outbox) renew(ctx context.Context) error {
+	held := o.ring.Load()
+	item, err := o.store.Get(ctx, leaseKey(held.number))
+	if err != nil {
+		return err
+	}
+	var l lease
+	if item.Exists() {
+		if err := json.Unmarshal(item.Value, &l); err != nil {
+			return err
+		}
+	}
+	if l.Holder != o.opt.Instance || l.Epoch != held.epoch {
+		o.ring.Store(nil)
+		return fmt.Errorf("%w: ring %d is held by %q in epoch %d", errLost, held.number, l.Holder, l.Epoch)
+	}
+	next := &heldRing{number: held.number, epoch: held.epoch}
+	if err := o.writeLease(ctx, next, item, l.Slots); err != nil {
+		return err
+	}
+	o.ring.Store(next)
+	return nil
+}
+
+// release gives the lease back after a clean end; the ring stays ours by name, so that slots are found again.
+func (o *Outbox) release() {
+	held := o.ring.Load()
+	if !held.valid(time.Now()) {
+		o.ring.Store(nil)
+		return // not ours to give, perhaps
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	o.sweep(ctx)
+	o.ring.Store(nil)
+	if err := o.giveBack(ctx, held); err != nil {
+		o.opt.Log.Warn("outbox: lease not given back", "error", err)
+	}
+}
+
+func (o *Outbox) giveBack(ctx context.Context, held *heldRing) error {
+	item, err := o.store.Get(ctx, leaseKey(held.number))
+	if err != nil {
+		return err
+	}
+	var l lease
+	if err := json.Unmarshal(item.Value, &l); err != nil {
+		return err
+	}
+	if l.Holder != o.opt.Instance || l.Epoch != held.epoch {
+		return errLost
+	}
+	l.Expires = time.Now()
+	b, err := json.Marshal(l)
+	if err != nil {
+		return err
+	}
+	return o.store.Transact(ctx, sidecar.Op{Key: leaseKey(held.number), Value: b, ETag: item.ETag})
+}
+
+// recover does again what the slots of a ring hold. For our own ring the indexes that are empty become free at
+// once and the others when they are done. Nothing is started unless the whole ring could be read.
+func (o *Outbox) recover(ctx context.Context, ring, slots int, own bool) error {
+	keys := make([]string, slots)
+	for i := range keys {
+		keys[i] = slotKey(ring, i)
+	}
+	items := make([]sidecar.Item, 0, slots)
+	for from := 0; from < slots; from += 64 {
+		batch, err := o.store.GetBulk(ctx, keys[from:min(from+64, slots)])
+		if err != nil {
+			return err
+		}
+		items = append(items, batch...)
+	}
+	entries := make([]entry, slots)
+	for i, item := range items {
+		if !item.Exists() {
+			continue
+		}
+		if err := json.Unmarshal(item.Value, &entries[i]); err != nil {
+			return fmt.Errorf("outbox: slot %s: %w", keys[i], err)
+		}
+	}
+	order := make([]int, slots) // as they were committed: the effects of a key keep their order
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return entries[a].At.Compare(entries[b].At) })
+	for _, i := range order {
+		item := items[i]
+		free := func() {
+			if own && i < o.opt.Slots {
+				o.free <- i
+			}
+		}
+		if !item.Exists() {
+			free()
+			continue
+		}
+		o.redone.Inc()
+		o.pending.Inc()
+		o.enqueue(job{slot: keys[i], index: -1, entry: entries[i], done: func() {
+			err := o.store.Transact(ctx, sidecar.Op{Key: keys[i], ETag: item.ETag, Delete: true})
+			switch {
+			case err == nil || errors.Is(err, sidecar.ErrConflict):
+				free()
+			case own && i < o.opt.Slots:
+				o.done(i) // the sweeper tries again
+			default:
+				o.opt.Log.Warn("outbox: slot not deleted; it will be done again", "slot", keys[i], "error", err)
+			}
+		}})
+	}
+	for i := slots; own && i < o.opt.Slots; i++ {
+		o.free <- i
+	}
+	return nil
+}
+
+// scavenge recovers the rings of replicas that are gone.
+func (o *Outbox) scavenge(ctx context.Context) {
+	held := o.ring.Load()
+	for i := range maxRings {
+		if held == nil || i == held.number {
+			continue
+		}
+		item, err := o.store.Get(ctx, leaseKey(i))
+		if err != nil {
+			return
+		}
+		if !item.Exists() {
+			return // rings are taken in order: there is none beyond
+		}
+		var l lease
+		if json.Unmarshal(item.Value, &l) != nil || l.Slots == 0 || time.Now().Before(l.Expires) {
+			continue
+		}
+		// Take it over for as long as the recovery lasts. It is read again every four leases until somebody takes
+		// it: its holder may have been frozen in the middle of a commit.
+		ring := &heldRing{number: i, epoch: l.Epoch + 1}
+		if err := o.writeLeaseAs(ctx, ring, item, l.Holder, l.Slots); err != nil {
+			continue
+		}
+		o.opt.Log.Info("outbox: recovering the ring of a replica that is gone", "ring", i, "holder", l.Holder)
+		if err := o.recover(ctx, i, l.Slots, false); err != nil {
+			o.opt.Log.Warn("outbox: recovery failed, will be tried again", "ring", i, "error", err)
+		}
+	}
+}
+
+func (o *Outbox) writeLeaseAs(ctx context.Context, ring *heldRing, old sidecar.Item, holder string, slots int) error {
+	b, err := json.Marshal(lease{Holder: holder, Epoch: ring.epoch, Slots: slots, Expires: time.Now().Add(4 * o.opt.Lease)})
+	if err != nil {
+		return err
+	}
+	return o.store.Transact(ctx, sidecar.Op{Key: leaseKey(ring.number), Value: b, ETag: old.ETag})
+}
+
+// sweep deletes the slots whose effects are done, many in one transaction, and makes them free.
+func (o *Outbox) sweep(ctx context.Context) {
+	o.mu.Lock()
+	done := o.freed
+	o.freed = nil
+	o.mu.Unlock()
+	held := o.ring.Load()
+	for len(done) > 0 {
+		n := min(len(done), 64)
+		ok := held.valid(time.Now()) // without a good lease the slots may be another replica's by now
+		if ok {
+			ops := make([]sidecar.Op, n)
+			for i, index := range done[:n] {
+				ops[i] = sidecar.Op{Key: held.slotKey(index), Delete: true}
+			}
+			ok = o.store.Transact(ctx, ops...) == nil
+		}
+		if !ok {
+			o.mu.Lock()
+			o.freed = append(o.freed, done...)
+			o.mu.Unlock()
+			return
+		}
+		for _, index := range done[:n] {
+			o.free <- index
+		}
+		done = done[n:]
+	}
+}

@@ -1,0 +1,84 @@
+// Package runtest builds services for tests on in-memory stand-ins, with an outbox that really runs.
+package runtest
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/gorilla/mux"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/dishmesh/dishmesh/services/internal/outbox"
+	"github.com/dishmesh/dishmesh/services/internal/run"
+	"github.com/dishmesh/dishmesh/services/internal/sidecar/sidecartest"
+	"github.com/dishmesh/dishmesh/services/internal/topic"
+	"github.com/dishmesh/dishmesh/services/internal/web"
+)
+
+// Fakes are the stand-ins behind the Deps that New makes.
+type Fakes struct {
+	Store     *sidecartest.Store
+	Publisher *sidecartest.Publisher
+	Mesh      sidecartest.Mesh
+}
+
+// New gives dependencies for a service called name.
+func New(t testing.TB, name string) (*run.Deps, *Fakes) {
+	t.Helper()
+	f := &Fakes{Store: sidecartest.NewStore(), Publisher: &sidecartest.Publisher{}, Mesh: sidecartest.Mesh{}}
+	log := slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelError}))
+	reg := prometheus.NewRegistry()
+	ctx, cancel := context.WithCancel(context.Background())
+	d := &run.Deps{
+		Name: name, Instance: "test", Log: log, Metrics: reg,
+		State: f.Store, Publisher: f.Publisher, Invoker: f.Mesh, Shutdown: ctx,
+		Healthy: func(context.Context) error { return nil },
+		Outbox:  outbox.New(f.Store, f.Publisher, outbox.Options{Instance: "test", Log: log}),
+		Topics:  topic.New(ctx, name, f.Publisher, log, reg),
+	}
+	t.Cleanup(cancel)
+	return d, f
+}
+
+// Start runs the outbox, after the service has registered its effects, and waits until it is ready.
+func Start(t testing.TB, d *run.Deps) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- d.Outbox.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("outbox: %v", err)
+		}
+	})
+	Eventually(t, "the outbox is ready", d.Outbox.Ready)
+}
+
+// Router gives the service's routes as they are served, without the app token.
+func Router(d *run.Deps, s run.Service) *mux.Router {
+	r := web.Router()
+	r.Use(web.Observe(d.Log, prometheus.NewRegistry()))
+	s.Routes(r)
+	return r
+}
+
+// Eventually polls until ok holds and fails the test after 10 s.
+func Eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for tick := time.NewTicker(2 * time.Millisecond); !ok(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 10 s: %s", what)
+		}
+	}
+}
+
+type testWriter struct{ t testing.TB }
+
+func (w testWriter) Write(b []byte) (int, error) {
+	w.t.Logf("%s", b)
+	return len(b), nil
+}

@@ -1,0 +1,174 @@
+package sidecar
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	dapr "github.com/dapr/go-sdk/client"
+	"google.golang.org/grpc/backoff"
+
+	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
+	"github.com/dishmesh/dishmesh/services/internal/correlation"
+	"github.com/dishmesh/dishmesh/services/internal/problem"
+)
+
+// EventsComponent is the pub/sub component that every profile names alike.
+const EventsComponent = "events"
+
+// callTimeout bounds a call with all that the sidecar's resiliency policy does within (time-out 5 s, retries).
+const callTimeout = 15 * time.Second
+
+var quickBackoff = backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second}
+
+// Publisher sends events.
+type Publisher interface {
+	Publish(ctx context.Context, topic string, e cloudevent.Event) error
+}
+
+// Publish sends e to topic; all events of a subject share a partition.
+func (s *Sidecar) Publish(ctx context.Context, topic string, e cloudevent.Event) error {
+	b, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("publish %s: %w", e.ID, err)
+	}
+	err = s.client.PublishEvent(ctx, EventsComponent, topic, b,
+		dapr.PublishEventWithContentType(cloudevent.ContentType),
+		dapr.PublishEventWithMetadata(map[string]string{"partitionKey": e.Subject}))
+	if err != nil {
+		return problem.Wrap(err, problem.Unavailable, "the broker does not answer").After(time.Second)
+	}
+	return nil
+}
+
+// Invoker calls other services by their app id.
+type Invoker interface {
+	Invoke(ctx context.Context, call Call) error
+}
+
+// Call is one request to another service.
+type Call struct {
+	App    string // "": the sidecar itself
+	Method string
+	Path   string // with a leading slash
+	In     any    // encoded as JSON; nil: no body
+	Out    any    // decoded from a 2xx answer; nil: ignored
+	Header http.Header
+}
+
+// Invoke makes the call through the sidecar. An answer that is not 2xx comes back as the *problem.Error that the
+// callee wrote.
+func (s *Sidecar) Invoke(ctx context.Context, c Call) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return Do(ctx, s.http, s.base, c)
+}
+
+// Do makes the call over client at base. It is the whole of Invoke but for the sidecar's address, so that tests
+// can put handlers in its place.
+func Do(ctx context.Context, client *http.Client, base string, c Call) error {
+	var body io.Reader
+	if c.In != nil {
+		b, err := json.Marshal(c.In)
+		if err != nil {
+			return fmt.Errorf("call %s %s: %w", c.App, c.Path, err)
+		}
+		body = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, c.Method, base+c.Path, body)
+	if err != nil {
+		return fmt.Errorf("call %s %s: %w", c.App, c.Path, err)
+	}
+	for name, values := range c.Header {
+		req.Header[name] = values
+	}
+	correlation.From(ctx).Set(req.Header)
+	if c.App != "" {
+		req.Header.Set("dapr-app-id", c.App)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		if errors.Is(err, context.DeadlineExceeded) {
+			return problem.Wrap(err, problem.Timeout, "%s does not answer", c.App)
+		}
+		return problem.Wrap(err, problem.Unavailable, "%s can't be reached", c.App).After(time.Second)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode/100 != 2 {
+		return problem.Read(resp)
+	}
+	if c.Out == nil {
+		_, err = io.Copy(io.Discard, resp.Body)
+	} else {
+		err = json.NewDecoder(io.LimitReader(resp.Body, 4<<20)).Decode(c.Out)
+	}
+	if err != nil {
+		return problem.Wrap(err, problem.Unavailable, "the answer of %s is broken", c.App)
+	}
+	return nil
+}
+
+// Transport is an http.RoundTripper to the sidecar's HTTP API, for a reverse proxy that names the app in the
+// dapr-app-id header. The sidecar's token is added.
+func Transport(cfg Config) http.RoundTripper {
+	t := &http.Transport{
+		DialContext:         (&net.Dialer{Timeout: 2 * time.Second}).DialContext,
+		MaxIdleConns:        256,
+		MaxIdleConnsPerHost: 256,
+		IdleConnTimeout:     90 * time.Second,
+	}
+	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		if cfg.APIToken != "" {
+			r.Header.Set("dapr-api-token", cfg.APIToken)
+		}
+		return t.RoundTrip(r)
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// Proxy is the base address and the transport by which a reverse proxy reaches other apps.
+func (s *Sidecar) Proxy() (base string, transport http.RoundTripper) { return s.base, s.http.Transport }
+
+// Binding calls output bindings.
+type Binding interface {
+	InvokeBinding(ctx context.Context, name, operation string, data []byte, metadata map[string]string) (BindingResult, error)
+}
+
+// BindingResult is what an output binding answered. Status is the HTTP status of an HTTP binding, else 0.
+type BindingResult struct {
+	Data     []byte
+	Metadata map[string]string
+	Status   int
+}
+
+// InvokeBinding calls operation of the output binding component called name.
+func (s *Sidecar) InvokeBinding(ctx context.Context, name, operation string, data []byte, metadata map[string]string) (BindingResult, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	ev, err := s.client.InvokeBinding(ctx, &dapr.InvokeBindingRequest{Name: name, Operation: operation, Data: data, Metadata: metadata})
+	if err != nil {
+		if ctx.Err() != nil {
+			return BindingResult{}, problem.Wrap(err, problem.Timeout, "%s does not answer", name)
+		}
+		return BindingResult{}, problem.Wrap(err, problem.Unavailable, "%s can't be reached", name).After(time.Second)
+	}
+	if ev == nil {
+		return BindingResult{}, nil
+	}
+	res := BindingResult{Data: ev.Data, Metadata: ev.Metadata}
+	res.Status, _ = strconv.Atoi(ev.Metadata["statusCode"])
+	return res, nil
+}
