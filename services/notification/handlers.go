@@ -1,0 +1,81 @@
+package notification
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+
+	"github.com/dishmesh/dishmesh/services/internal/problem"
+	"github.com/dishmesh/dishmesh/services/internal/web"
+	"github.com/dishmesh/dishmesh/services/notification/notificationapi"
+)
+
+// maxListed bounds how many notifications of a person are listed, and how many causes are kept for that.
+const maxListed = 50
+
+// inbox lists the newest causes that a person was told of, newest first. What was told is in their records.
+type inbox struct {
+	IDs []string `json:"ids"`
+}
+
+func inboxKey(user string) string { return "inbox/" + user }
+
+// add puts id in front and reports whether that changed anything.
+func (b *inbox) add(id string) bool {
+	if slices.Contains(b.IDs, id) {
+		return false
+	}
+	b.IDs = slices.Insert(b.IDs, 0, id)
+	b.IDs = b.IDs[:min(len(b.IDs), maxListed)]
+	return true
+}
+
+// handleList answers GET /v1/notifications?limit=: the caller's own, newest first.
+func (s *Service) handleList(w http.ResponseWriter, r *http.Request) error {
+	caller := web.Caller(r)
+	if caller.Subject == "" {
+		return problem.New(problem.Unauthenticated, "log in to see your notifications")
+	}
+	limit := maxListed
+	if q := r.URL.Query().Get("limit"); q != "" {
+		n, err := strconv.Atoi(q)
+		if err != nil || n < 1 || n > maxListed {
+			return problem.New(problem.InvalidRequest, "1 faulty field(s)").
+				WithFields(problem.Field{Name: "limit", Reason: fmt.Sprintf("must be an integer from 1 to %d", maxListed)})
+		}
+		limit = n
+	}
+	item, err := s.deps.State.Get(r.Context(), inboxKey(caller.Subject))
+	if err != nil {
+		return err
+	}
+	var box inbox
+	if item.Exists() {
+		if err := json.Unmarshal(item.Value, &box); err != nil {
+			return fmt.Errorf("%s: %w", inboxKey(caller.Subject), err)
+		}
+	}
+	keys := make([]string, 0, limit)
+	for _, id := range box.IDs[:min(limit, len(box.IDs))] {
+		keys = append(keys, toldKey(id))
+	}
+	items, err := s.deps.State.GetBulk(r.Context(), keys)
+	if err != nil {
+		return err
+	}
+	list := notificationapi.List{Notifications: []notificationapi.Notification{}}
+	for i, item := range items {
+		if !item.Exists() {
+			continue // forgotten since
+		}
+		var t told
+		if err := json.Unmarshal(item.Value, &t); err != nil {
+			return fmt.Errorf("%s: %w", keys[i], err)
+		}
+		list.Notifications = append(list.Notifications, t.notifications()...)
+	}
+	list.Notifications = list.Notifications[:min(limit, len(list.Notifications))]
+	return web.JSON(w, http.StatusOK, list)
+}
