@@ -1,0 +1,151 @@
+// Package audit checks the invariants of the platform from what is durable: the stores of the services, the book of
+// the card acquirer, and what the customers wrote down for themselves. It never asks a service, it only reads, and
+// it works whether or not the platform runs.
+//
+// The sources are read one after the other, in the order in which an effect follows its cause: the customers' own
+// journal, orders, payments, tickets, deliveries, the acquirer's book. Whatever an earlier source shows as done must
+// therefore be seen in the later ones; what a later one has beyond that may have happened in between, and is held
+// against the platform only where the order has ended.
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dishmesh/dishmesh/services/order/orderapi"
+	"github.com/dishmesh/dishmesh/services/payment/paymentapi"
+)
+
+// Config says what to audit.
+type Config struct {
+	Stores   Stores
+	Book     string // file of the acquirer's book; missing: empty
+	Journal  string // file of the customers' acknowledged orders; missing: empty
+	Streams  Streams
+	Wait     time.Duration // how long to wait for orders to end
+	Patience time.Duration // how long an order may stand still before it counts as stuck; default 5 min
+	Strict   bool          // an order that has not ended is a violation at once
+	Progress func(inFlight int)
+	Now      func() time.Time
+}
+
+// Streams are the event streams that are audited.
+type Streams struct {
+	Order, Payment, Ticket, Delivery Stream
+	Others                           []Stream // only their sequences and heads are checked
+}
+
+// Report is the outcome.
+type Report struct {
+	OK         bool           `json:"ok"` // no invariant is broken
+	Invariants []Invariant    `json:"invariants"`
+	InFlight   int            `json:"in_flight"` // orders that have not ended, or whose payout is to come
+	Orders     map[string]int `json:"orders"`    // by status
+	Notes      []string       `json:"notes"`     // what is no violation and wants to be known
+}
+
+// Invariant is one thing that must hold.
+type Invariant struct {
+	ID         int      `json:"id"`
+	Name       string   `json:"name"`
+	OK         bool     `json:"ok"`
+	Checked    int      `json:"checked"` // how many things were looked at
+	Unit       string   `json:"unit"`    // what they are
+	Violations []string `json:"violations"`
+}
+
+func (v *Invariant) violate(format string, args ...any) {
+	v.OK = false
+	v.Violations = append(v.Violations, fmt.Sprintf(format, args...))
+}
+
+const (
+	defaultPatience = 5 * time.Minute
+	pollEvery       = time.Second
+)
+
+// Run audits. An error means that something could not be read; a broken invariant is none.
+func Run(ctx context.Context, cfg Config) (Report, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Patience == 0 {
+		cfg.Patience = defaultPatience
+	}
+	if cfg.Wait > 0 {
+		settled, err := cfg.await(ctx)
+		if err != nil {
+			return Report{}, err
+		}
+		cfg.Strict = cfg.Strict || !settled
+	}
+	facts, err := cfg.gather(ctx)
+	if err != nil {
+		return Report{}, err
+	}
+	return facts.judge(), nil
+}
+
+// await polls until every order has ended and is paid out. settled is false when the time was over first.
+func (cfg Config) await(ctx context.Context) (settled bool, err error) {
+	deadline := time.NewTimer(cfg.Wait)
+	defer deadline.Stop()
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		n, err := cfg.inFlight(ctx)
+		if err != nil || n == 0 {
+			return err == nil, err
+		}
+		if cfg.Progress != nil {
+			cfg.Progress(n)
+		}
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-deadline.C:
+			return false, nil
+		case <-tick.C:
+		}
+	}
+}
+
+// inFlight counts from the heads alone.
+func (cfg Config) inFlight(ctx context.Context) (n int, err error) {
+	delivered := map[string]bool{}
+	err = cfg.heads(ctx, cfg.Streams.Order, func(h history) error {
+		o, err := orderOf(h)
+		if !o.Status.Terminal() {
+			n++
+		}
+		delivered[h.id] = o.Status == orderapi.Delivered
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	err = cfg.heads(ctx, cfg.Streams.Payment, func(h history) error {
+		var p struct {
+			Status paymentapi.Status `json:"status"`
+		}
+		if err := decode(h, &p); err != nil {
+			return err
+		}
+		if delivered[h.id] && p.Status == paymentapi.Captured {
+			n++
+		}
+		return nil
+	})
+	return n, err
+}
+
+func (cfg Config) heads(ctx context.Context, s Stream, visit func(history) error) error {
+	snapshot, err := cfg.Stores.Open(ctx, s.App)
+	if err != nil {
+		return err
+	}
+	err = s.each(ctx, snapshot, visit)
+	return errors.Join(err, snapshot.Close())
+}
