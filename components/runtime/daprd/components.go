@@ -1,0 +1,18 @@
+package main
+
+import (
+	"github.com/dapr/components-contrib/bindings/smtp"
+	"github.com/dapr/components-contrib/nameresolution/sqlite"
+	"github.com/dapr/components-contrib/pubsub/jetstream"
+	bindings "github.com/dapr/dapr/pkg/components/bindings"
+	names "github.com/dapr/dapr/pkg/components/nameresolution"
+	pubsub "github.com/dapr/dapr/pkg/components/pubsub"
+)
+
+// init registers, beside Dapr's stable components (build tag stablecomponents), those that a profile uses beyond
+// them. Add a line here to use another one.
+func init() {
+	bindings.DefaultRegistry.RegisterOutputBinding(smtp.NewSMTP, "smtp")
+	names.DefaultRegistry.RegisterComponent(sqlite.NewResolver, "sqlite")
+	pubsub.DefaultRegistry.RegisterComponent(jetstream.NewJetStream, "jetstream")
+}
