@@ -1,0 +1,64 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dishmesh/dishmesh/services/internal/customer"
+	"github.com/dishmesh/dishmesh/services/internal/platform"
+)
+
+// siteFlags tell which platform a command talks to.
+type siteFlags struct {
+	data func() (string, error)
+	url  string
+}
+
+func addSiteFlags(cmd *cobra.Command) *siteFlags {
+	f := &siteFlags{data: addDataFlag(cmd)}
+	cmd.Flags().StringVar(&f.url, "url", "", "address of the public API (default: of the platform that runs on the data folder)")
+	return f
+}
+
+// running is the platform that runs on the data folder.
+func running(data string) (platform.RunInfo, error) {
+	info, err := platform.ReadRunInfo(platform.Layout{Data: data})
+	if errors.Is(err, fs.ErrNotExist) {
+		return info, platform.ErrNotRunning
+	}
+	return info, err
+}
+
+// site resolves the flags. The platform may be starting or starting again: its customers wait for it.
+func (f *siteFlags) site(patience time.Duration) (customer.Site, string, error) {
+	data, err := f.data()
+	if err != nil {
+		return customer.Site{}, "", err
+	}
+	s := customer.Site{URL: f.url, Patience: patience}
+	if f.url == "" {
+		info, err := running(data)
+		if err != nil {
+			return s, data, err
+		}
+		s.URL = info.GatewayURL
+		return s, data, nil
+	}
+	if u, err := url.Parse(f.url); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return s, data, usageError("--url %q is no address: give one such as http://127.0.0.1:8080", f.url)
+	}
+	return s, data, nil
+}
+
+// clientFile is a file of the demo customers.
+func clientFile(data, name string) string { return filepath.Join(customer.Folder(data), name) }
+
+func usageError(format string, args ...any) error {
+	return &ExitError{Code: ExitUsage, Err: fmt.Errorf(format, args...)}
+}
