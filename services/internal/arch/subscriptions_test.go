@@ -1,0 +1,452 @@
+package arch
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"io/fs"
+	"maps"
+	"net/http"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/gorilla/mux"
+	"gopkg.in/yaml.v3"
+
+	"github.com/dishmesh/dishmesh/services/analytics"
+	"github.com/dishmesh/dishmesh/services/delivery"
+	"github.com/dishmesh/dishmesh/services/gateway"
+	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
+	"github.com/dishmesh/dishmesh/services/internal/run"
+	"github.com/dishmesh/dishmesh/services/internal/run/runtest"
+	"github.com/dishmesh/dishmesh/services/internal/topic"
+	"github.com/dishmesh/dishmesh/services/menu"
+	"github.com/dishmesh/dishmesh/services/notification"
+	"github.com/dishmesh/dishmesh/services/order"
+	"github.com/dishmesh/dishmesh/services/payment"
+	"github.com/dishmesh/dishmesh/services/pricing"
+	"github.com/dishmesh/dishmesh/services/restaurant"
+	"github.com/dishmesh/dishmesh/services/user"
+)
+
+// document is a Dapr resource as far as these rules look at it.
+type document struct {
+	APIVersion string `yaml:"apiVersion"`
+	Kind       string
+	Metadata   struct{ Name string }
+	Spec       struct {
+		PubSubName string `yaml:"pubsubname"`
+		Topic      string
+		Routes     struct {
+			Rules   []struct{ Match, Path string }
+			Default string
+		}
+	}
+	Scopes []string
+	file   string // from the top of the checkout
+}
+
+func parseDocuments(file string, text []byte) ([]document, error) {
+	var all []document
+	for dec := yaml.NewDecoder(bytes.NewReader(text)); ; {
+		d := document{file: file}
+		err := dec.Decode(&d)
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		all = append(all, d)
+	}
+}
+
+// resources reads every YAML file of components/.
+func resources(t *testing.T) []document {
+	t.Helper()
+	var all []document
+	top := root(t)
+	err := filepath.WalkDir(filepath.Join(top, "components"), func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(name) != ".yaml" {
+			return err
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		file, err := filepath.Rel(top, name)
+		if err != nil {
+			return err
+		}
+		documents, err := parseDocuments(filepath.ToSlash(file), text)
+		all = append(all, documents...)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// code is what the Go files say about events.
+type code struct {
+	topics map[string]string          // topic to the service that owns it
+	events map[string][]string        // service to the types of its events, without the common prefix
+	known  map[string]map[string]bool // service to the types of others' events that its code names
+	routes map[string][]string        // service to the topics that it serves deliveries of
+}
+
+var eventType = regexp.MustCompile(`^[a-z]+\.[a-z]+(-[a-z]+)*$`)
+
+// constants gives the string constants of the Go files in dir, tests left out.
+func constants(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	for _, f := range goFiles(t, dir) {
+		for _, decl := range f.Decls {
+			gen, ok := decl.(*ast.GenDecl)
+			if !ok || gen.Tok != token.CONST {
+				continue
+			}
+			for _, spec := range gen.Specs {
+				v := spec.(*ast.ValueSpec)
+				for i, value := range v.Values {
+					if lit, ok := value.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+						s, err := strconv.Unquote(lit.Value)
+						if err != nil {
+							t.Fatal(err)
+						}
+						found[v.Names[i].Name] = s
+					}
+				}
+			}
+		}
+	}
+	return found
+}
+
+func goFiles(t *testing.T, dir string) []*ast.File {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files []*ast.File
+	for _, name := range names {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, f)
+	}
+	return files
+}
+
+// readCode finds the topics and event types of every service, who names whose, and who serves what.
+func readCode(t *testing.T) code {
+	t.Helper()
+	c := code{topics: map[string]string{}, events: map[string][]string{}, known: map[string]map[string]bool{}, routes: map[string][]string{}}
+	byName := map[string]map[string]string{} // package name to its constants that are event types
+	for _, service := range services {
+		c.topics[cloudevent.Topic(service)] = service
+		api := service + "api"
+		byName[api] = map[string]string{}
+		for name, value := range constants(t, filepath.Join(root(t), "services", service, api)) {
+			switch {
+			case !eventType.MatchString(value) || !strings.HasPrefix(value, service+"."):
+			case strings.HasSuffix(name, "Entity"):
+				c.topics[cloudevent.Topic(value)] = service
+			default:
+				byName[api][name] = value
+				c.events[service] = append(c.events[service], value)
+			}
+		}
+		slices.Sort(c.events[service])
+	}
+	for _, service := range services {
+		c.known[service] = map[string]bool{}
+		for _, f := range goFiles(t, filepath.Join(root(t), "services", service)) {
+			ast.Inspect(f, func(n ast.Node) bool {
+				if sel, ok := n.(*ast.SelectorExpr); ok {
+					if x, ok := sel.X.(*ast.Ident); ok && x.Name != service+"api" {
+						if event, ok := byName[x.Name][sel.Sel.Name]; ok {
+							c.known[service][event] = true
+						}
+					}
+				}
+				return true
+			})
+		}
+		c.routes[service] = deliveries(t, service)
+	}
+	return c
+}
+
+// deliveries builds a service and reads off its router which topics it takes in.
+func deliveries(t *testing.T, service string) []string {
+	t.Helper()
+	d, _ := runtest.New(t, service)
+	d.Proxy = func() (string, http.RoundTripper) { return "http://sidecar.invalid", http.DefaultTransport }
+	built, err := build(d)
+	if err != nil {
+		t.Fatalf("%s: %v", service, err)
+	}
+	r := mux.NewRouter()
+	built.Routes(r)
+	var topics []string
+	err = r.Walk(func(route *mux.Route, _ *mux.Router, _ []*mux.Route) error {
+		if p, err := route.GetPathTemplate(); err == nil && strings.HasPrefix(p, topic.Path("")) {
+			topics = append(topics, strings.TrimPrefix(p, topic.Path("")))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatalf("%s: %v", service, err)
+	}
+	slices.Sort(topics)
+	return topics
+}
+
+func build(d *run.Deps) (run.Service, error) {
+	switch d.Name {
+	case "analytics":
+		return with(d, analytics.New)
+	case "delivery":
+		return with(d, delivery.New)
+	case "gateway":
+		return with(d, gateway.New)
+	case "menu":
+		return with(d, menu.New)
+	case "notification":
+		return with(d, notification.New)
+	case "order":
+		return with(d, order.New)
+	case "payment":
+		return with(d, payment.New)
+	case "pricing":
+		return with(d, pricing.New)
+	case "restaurant":
+		return with(d, restaurant.New)
+	case "user":
+		return with(d, user.New)
+	}
+	return nil, errors.New("this test does not know how to build it: add a line")
+}
+
+// with builds a service as it is set by default.
+func with[C any](d *run.Deps, build func(*run.Deps, C) (run.Service, error)) (run.Service, error) {
+	var cfg C
+	err := run.Load(&cfg, func(name string) (string, bool) {
+		return "unused", strings.HasSuffix(name, "_KEY") // required, and of no use here
+	})
+	if err != nil {
+		return nil, err
+	}
+	return build(d, cfg)
+}
+
+// match is the one form of a filter: what has no type is let through, so that it is dead-lettered and not dropped.
+var match = regexp.MustCompile(`^!has\(event\.type\) \|\| event\.type in \[ ?("[^"]*"(?:, ?"[^"]*")*) ?\]$`)
+
+// filtered gives the event types that a filter lets through, without the common prefix.
+func filtered(rule string) ([]string, bool) {
+	m := match.FindStringSubmatch(strings.Join(strings.Fields(rule), " "))
+	if m == nil {
+		return nil, false
+	}
+	var types []string
+	for quoted := range strings.SplitSeq(m[1], ",") {
+		types = append(types, strings.TrimPrefix(strings.Trim(quoted, ` "`), cloudevent.Prefix))
+	}
+	return types, true
+}
+
+// subscriptionRules hold the declared subscriptions against the code, in both directions.
+func subscriptionRules(c code, documents []document) []string {
+	var violations []string
+	subscribed := map[string][]string{}
+	for _, d := range documents {
+		complain := func(format string, args ...any) {
+			violations = append(violations, d.file+": "+d.Metadata.Name+": "+fmt.Sprintf(format, args...))
+		}
+		app := strings.TrimSuffix(path.Base(d.file), ".yaml")
+		if d.Kind != "Subscription" || d.APIVersion != "dapr.io/v2alpha1" {
+			complain("is a %s of %s; only subscriptions of dapr.io/v2alpha1 belong here", d.Kind, d.APIVersion)
+			continue
+		}
+		if !isService(app) || !slices.Equal(d.Scopes, []string{app}) {
+			complain("is scoped to %q; a file holds the subscriptions of the app that it is named after", d.Scopes)
+			continue
+		}
+		publisher, ok := c.topics[d.Spec.Topic]
+		if !ok {
+			complain("there is no topic %s", d.Spec.Topic)
+			continue
+		}
+		subscribed[app] = append(subscribed[app], d.Spec.Topic)
+		if want := app + "-" + strings.ReplaceAll(strings.TrimPrefix(d.Spec.Topic, cloudevent.Prefix), ".", "-"); d.Metadata.Name != want {
+			complain("is not called %s", want)
+		}
+		if want := map[bool]string{true: "live", false: "events"}[app == "gateway"]; d.Spec.PubSubName != want {
+			complain("is on component %q, not %q", d.Spec.PubSubName, want)
+		}
+		rules, paths := d.Spec.Routes.Rules, []string{d.Spec.Routes.Default}
+		if len(rules) > 0 {
+			paths = []string{rules[0].Path}
+		}
+		if len(rules) > 1 || len(rules) == 1 && d.Spec.Routes.Default != "" {
+			complain("has more than one route; a topic has one handler")
+			continue
+		}
+		if want := topic.Path(d.Spec.Topic); paths[0] != want {
+			complain("delivers to %q, not to %s", paths[0], want)
+		}
+		var types []string
+		if len(rules) == 1 {
+			if types, ok = filtered(rules[0].Match); !ok {
+				complain(`the filter is not of the form !has(event.type) || event.type in ["…"]`)
+				continue
+			}
+		}
+		for _, e := range types {
+			switch {
+			case !slices.Contains(c.events[publisher], e):
+				complain("%s has no event %s", publisher, e)
+			case !c.known[app][e]:
+				complain("lets %s through, which %s does not know", e, app)
+			}
+		}
+		for e := range c.known[app] {
+			if len(rules) == 1 && slices.Contains(c.events[publisher], e) && !slices.Contains(types, e) {
+				complain("keeps back %s, which %s knows", e, app)
+			}
+		}
+	}
+	for _, app := range services {
+		want, got := slices.Sorted(slices.Values(c.routes[app])), slices.Sorted(slices.Values(subscribed[app]))
+		if !slices.Equal(want, got) {
+			violations = append(violations, fmt.Sprintf("%s takes in %v and is subscribed to %v", app, want, got))
+		}
+	}
+	return violations
+}
+
+// scopeRules hold that resources are scoped to apps that exist.
+func scopeRules(documents []document) []string {
+	var violations []string
+	for _, d := range documents {
+		for _, s := range d.Scopes {
+			if !isService(s) {
+				violations = append(violations, fmt.Sprintf("%s: %s is scoped to %q, which is no app", d.file, d.Metadata.Name, s))
+			}
+		}
+	}
+	return violations
+}
+
+func TestSubscriptions(t *testing.T) {
+	all := resources(t)
+	report(t, scopeRules(all))
+	subscriptions := slices.DeleteFunc(slices.Clone(all), func(d document) bool { return path.Dir(d.file) != "components/subscriptions" })
+	if len(subscriptions) == 0 {
+		t.Fatal("no subscriptions found")
+	}
+	report(t, subscriptionRules(readCode(t), subscriptions))
+}
+
+const good = `apiVersion: dapr.io/v2alpha1
+kind: Subscription
+metadata: {name: delivery-restaurant}
+spec:
+  pubsubname: events
+  topic: fooddelivery.restaurant
+  routes:
+    rules:
+      - path: /events/fooddelivery.restaurant
+        match: >-
+          !has(event.type) || event.type in [
+          "fooddelivery.restaurant.ticket-ready",
+          "fooddelivery.restaurant.ticket-opened"]
+scopes: [delivery]
+`
+
+func TestSubscriptionRulesFail(t *testing.T) {
+	c := code{
+		topics: map[string]string{"fooddelivery.restaurant": "restaurant", "fooddelivery.delivery.location": "delivery"},
+		events: map[string][]string{"restaurant": {"restaurant.ticket-opened", "restaurant.ticket-ready", "restaurant.ticket-rejected"}},
+		known:  map[string]map[string]bool{"delivery": {"restaurant.ticket-ready": true, "restaurant.ticket-opened": true}},
+		routes: map[string][]string{"delivery": {"fooddelivery.restaurant"}},
+	}
+	const name = "components/subscriptions/delivery.yaml: delivery-restaurant: "
+	for _, tc := range []struct{ name, file, old, new, want string }{
+		{"good", "", "", "", ""},
+		{"an event that is not there", "", "ticket-opened", "ticket-torn", name + "restaurant has no event restaurant.ticket-torn\n" + name + "keeps back restaurant.ticket-opened, which delivery knows"},
+		{"an event that nobody handles", "", "ticket-opened\"", "ticket-opened\", \"fooddelivery.restaurant.ticket-rejected\"", name + "lets restaurant.ticket-rejected through, which delivery does not know"},
+		{"an event that is forgotten", "", ",\n          \"fooddelivery.restaurant.ticket-opened\"", "", name + "keeps back restaurant.ticket-opened, which delivery knows"},
+		{"another form", "", "!has(event.type) || ", "", name + `the filter is not of the form !has(event.type) || event.type in ["…"]`},
+		{"a topic that is not there", "", "topic: fooddelivery.restaurant", "topic: fooddelivery.kitchen", name + "there is no topic fooddelivery.kitchen\ndelivery takes in [fooddelivery.restaurant] and is subscribed to []"},
+		{"another topic", "", "topic: fooddelivery.restaurant", "topic: fooddelivery.delivery.location", name + "is not called delivery-delivery-location\n" +
+			name + `delivers to "/events/fooddelivery.restaurant", not to /events/fooddelivery.delivery.location` + "\n" + name + "delivery has no event restaurant.ticket-ready\n" +
+			name + "delivery has no event restaurant.ticket-opened\ndelivery takes in [fooddelivery.restaurant] and is subscribed to [fooddelivery.delivery.location]"},
+		{"another path", "", "path: /events/", "path: /event/", name + `delivers to "/event/fooddelivery.restaurant", not to /events/fooddelivery.restaurant`},
+		{"another app", "", "scopes: [delivery]", "scopes: [currier]", name + `is scoped to ["currier"]; a file holds the subscriptions of the app that it is named after` + "\ndelivery takes in [fooddelivery.restaurant] and is subscribed to []"},
+		{"no scope", "", "scopes: [delivery]", "", name + `is scoped to []; a file holds the subscriptions of the app that it is named after` + "\ndelivery takes in [fooddelivery.restaurant] and is subscribed to []"},
+		{"another file", "components/subscriptions/order.yaml", "", "", `components/subscriptions/order.yaml: delivery-restaurant: is scoped to ["delivery"]; a file holds the subscriptions of the app that it is named after` + "\ndelivery takes in [fooddelivery.restaurant] and is subscribed to []"},
+		{"another component", "", "pubsubname: events", "pubsubname: live", name + `is on component "live", not "events"`},
+		{"another kind", "", "v2alpha1", "v1alpha1", name + "is a Subscription of dapr.io/v1alpha1; only subscriptions of dapr.io/v2alpha1 belong here\ndelivery takes in [fooddelivery.restaurant] and is subscribed to []"},
+		{"two routes", "", "    rules:", "    default: /events/fooddelivery.restaurant\n    rules:", name + "has more than one route; a topic has one handler"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if !strings.Contains(good, tc.old) {
+				t.Fatalf("%q is not in the sample", tc.old)
+			}
+			file := tc.file
+			if file == "" {
+				file = "components/subscriptions/delivery.yaml"
+			}
+			text := good
+			if tc.old != "" {
+				text = strings.Replace(good, tc.old, tc.new, 1)
+			}
+			documents, err := parseDocuments(file, []byte(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			same(t, subscriptionRules(c, documents), slices.DeleteFunc(strings.Split(tc.want, "\n"), func(s string) bool { return s == "" }))
+		})
+	}
+}
+
+func TestScopeRulesFail(t *testing.T) {
+	documents, err := parseDocuments("components/embedded/mail.yaml", []byte("metadata: {name: mail}\nscopes: [notification, notifier]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, scopeRules(documents), []string{`components/embedded/mail.yaml: mail is scoped to "notifier", which is no app`})
+}
+
+// TestEventTypes holds that the code was read right: whoever has a topic to be heard on has events.
+func TestEventTypes(t *testing.T) {
+	c := readCode(t)
+	for _, service := range slices.Sorted(maps.Keys(c.events)) {
+		t.Logf("%s: %v", service, c.events[service])
+	}
+	for _, app := range []string{"user", "menu", "pricing", "order", "payment", "restaurant", "delivery", "notification"} {
+		if len(c.events[app]) == 0 {
+			t.Errorf("%s has no event types in services/%s/%sapi", app, app, app)
+		}
+	}
+}
