@@ -1,0 +1,58 @@
+# Dishmesh. `make up` runs the whole platform on this machine, `make test` checks everything that needs only it.
+
+BIN      := bin
+SERVICES := gateway user menu pricing order payment restaurant delivery notification analytics
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  := -X github.com/dishmesh/dishmesh/services/internal/cli.version=$(VERSION)
+UPFLAGS  ?=
+
+export CGO_ENABLED := 0
+
+.DEFAULT_GOAL := help
+.PHONY: help build up down status test test-all unit e2e race vet lint fmt-check cross clean
+
+help: ## show what can be made
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+build: ## build the services and the dishmesh program into bin/
+	@mkdir -p $(BIN)
+	@go build -ldflags "$(LDFLAGS)" -o $(BIN)/ $(addprefix ./services/cmd/,$(SERVICES)) ./services/cmd/dishmesh
+
+up: build ## build what is missing, run the platform and show a first order (UPFLAGS="--time-scale 0" for flags)
+	@$(BIN)/dishmesh up --order $(UPFLAGS)
+
+down: build ## stop the platform
+	@$(BIN)/dishmesh down
+
+status: build ## show every process of the platform
+	@$(BIN)/dishmesh status
+
+test: fmt-check vet lint cross build unit e2e ## run every test that needs only this machine
+
+test-all: test race ## run them, and the unit tests once more under the race detector (needs a C compiler)
+
+unit: ## run the unit and property tests
+	go test -vet=off -timeout 5m $$(go list ./services/... | grep -v /services/e2e$$)
+	go test -vet=off -tags acquirer_no_idempotency ./services/city/acquirer
+	cd components/runtime && go test -mod=readonly -trimpath ./resources
+
+e2e: build ## run the end-to-end tests on the real platform
+	DISHMESH_BIN=$(CURDIR)/$(BIN) go test -vet=off -count=1 -v -timeout 20m ./services/e2e
+
+race: ## run the unit tests under the race detector
+	CGO_ENABLED=1 go test -race -timeout 20m $$(go list ./services/... | grep -v /services/e2e$$)
+
+vet: ## go vet
+	go vet ./services/...
+
+lint: ## staticcheck, of the version that .ci/tools pins
+	go tool -modfile=.ci/tools/go.mod staticcheck ./services/...
+
+fmt-check: ## fail on files that gofmt would change
+	@unformatted=$$(gofmt -l services components); if [ -n "$$unformatted" ]; then echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
+
+cross: ## check that everything builds for macOS
+	GOOS=darwin GOARCH=arm64 go build ./services/...
+
+clean: ## remove what was built; data and the runtime cache stay
+	rm -rf $(BIN)
