@@ -1,0 +1,149 @@
+package order
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/dapr/durabletask-go/workflow"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/dishmesh/dishmesh/services/internal/eventstore"
+	"github.com/dishmesh/dishmesh/services/internal/ids"
+	"github.com/dishmesh/dishmesh/services/internal/run/runtest"
+	"github.com/dishmesh/dishmesh/services/internal/sidecar"
+	"github.com/dishmesh/dishmesh/services/order/orderapi"
+)
+
+// noting records which sagas were started and signalled.
+type noting struct {
+	engine
+	mu        sync.Mutex
+	started   []string
+	signalled []string
+}
+
+func (n *noting) ScheduleWorkflow(_ context.Context, name string, _ ...workflow.NewWorkflowOptions) (string, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.started = append(n.started, name)
+	return "", nil
+}
+
+func (n *noting) RaiseEvent(_ context.Context, id, _ string, _ ...workflow.RaiseEventOptions) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.signalled = append(n.signalled, id)
+	return nil
+}
+
+func (n *noting) counts() (started, signalled int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.started), len(n.signalled)
+}
+
+// TestDeadlines places orders that end up in each state and lets their deadline pass: the saga of one that is under
+// way is told, once; one that has ended or was picked up is left to itself.
+func TestDeadlines(t *testing.T) {
+	d, fakes := runtest.New(t, "order")
+	engine := &noting{}
+	s, err := newService(d, Config{OrderDeadline: 45 * time.Minute}, engine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtest.Start(t, d)
+
+	place := func(name string, events ...eventstore.Event) string {
+		id := ids.Derive("ord", name)
+		if _, _, err := s.place(t.Context(), orderapi.PlacedEvent{OrderID: id, CustomerID: "usr_1", RestaurantID: "rst_01"}, "card_ok"); err != nil {
+			t.Fatal(err)
+		}
+		if len(events) == 0 {
+			return id
+		}
+		if _, _, err := s.orders.Update(t.Context(), id, func(state, int) (eventstore.Change, error) {
+			return eventstore.Change{Events: events}, nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	waiting := place("waiting")
+	place("picked up", eventstore.Event{Type: orderapi.EventPickedUp, Data: orderapi.PickedUpEvent{}})
+	place("delivered", eventstore.Event{Type: orderapi.EventDelivered, Data: orderapi.DeliveredEvent{}})
+	runtest.Eventually(t, "every saga is started", func() bool { started, _ := engine.counts(); return started == 3 })
+
+	read := func(now time.Time) {
+		t.Helper()
+		if err := s.deadlines.due(t.Context(), now, s.escalate); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start := time.Now()
+	read(start) // sets the cursor
+	read(start.Add(40 * time.Minute))
+	if _, signalled := engine.counts(); signalled != 0 {
+		t.Fatalf("%d sagas were told before the deadline", signalled)
+	}
+	read(start.Add(47 * time.Minute))
+	runtest.Eventually(t, "the waiting saga is told", func() bool { _, signalled := engine.counts(); return signalled > 0 })
+	for _, key := range fakes.Store.Keys() {
+		if strings.HasPrefix(key, "due/") && key != cursorKey {
+			t.Errorf("%s was not deleted", key)
+		}
+	}
+	read(start.Add(48 * time.Minute))
+	engine.mu.Lock()
+	defer engine.mu.Unlock()
+	if diff := cmp.Diff([]string{waiting}, engine.signalled); diff != "" {
+		t.Errorf("told (-want +got):\n%s", diff)
+	}
+}
+
+// TestPlaceIsOneTransaction lets the transaction of an order fail: nothing of it may be left, and the next try makes
+// it whole, once.
+func TestPlaceIsOneTransaction(t *testing.T) {
+	d, fakes := runtest.New(t, "order")
+	var full atomic.Bool
+	fakes.Store.Fail = func(ops []sidecar.Op) error {
+		if full.Load() && strings.HasPrefix(ops[0].Key, "order/") {
+			return errors.New("the disk is full")
+		}
+		return nil
+	}
+	engine := &noting{}
+	s, err := newService(d, Config{OrderDeadline: time.Minute}, engine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtest.Start(t, d)
+	p := orderapi.PlacedEvent{OrderID: ids.New("ord"), CustomerID: "usr_1", RestaurantID: "rst_01"}
+	full.Store(true)
+	if _, _, err := s.place(t.Context(), p, "card_ok"); err == nil {
+		t.Fatal("the order was placed without being written")
+	}
+	for _, key := range fakes.Store.Keys() {
+		if !strings.HasPrefix(key, "outbox/") {
+			t.Errorf("%s was left behind", key)
+		}
+	}
+	full.Store(false)
+	for range 2 { // a repeat changes nothing
+		if _, version, err := s.place(t.Context(), p, "card_ok"); err != nil || version != 1 {
+			t.Fatalf("version %d, %v", version, err)
+		}
+	}
+	item, err := fakes.Store.Get(t.Context(), customerKey("usr_1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(`["`+p.OrderID+`"]`, string(item.Value)); diff != "" {
+		t.Errorf("the customer's list (-want +got):\n%s", diff)
+	}
+	runtest.Eventually(t, "the saga is started", func() bool { started, _ := engine.counts(); return started == 1 })
+}
