@@ -1,7 +1,6 @@
 package analytics_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -26,7 +25,6 @@ import (
 	"github.com/dishmesh/dishmesh/services/internal/run"
 	"github.com/dishmesh/dishmesh/services/internal/run/runtest"
 	"github.com/dishmesh/dishmesh/services/internal/sidecar"
-	"github.com/dishmesh/dishmesh/services/internal/topic"
 	"github.com/dishmesh/dishmesh/services/internal/web"
 	"github.com/dishmesh/dishmesh/services/order/orderapi"
 	"github.com/dishmesh/dishmesh/services/payment/paymentapi"
@@ -71,21 +69,7 @@ func event(name, subject string, seq int, after float64, data any) cloudevent.Ev
 }
 
 // deliver brings an event in as the sidecar does and gives the answer's status.
-func (s *service) deliver(e cloudevent.Event) string {
-	body, err := json.Marshal(e)
-	if err != nil {
-		s.t.Error(err)
-		return ""
-	}
-	entity, _, _ := strings.Cut(e.Name(), ".")
-	w := httptest.NewRecorder()
-	s.router.ServeHTTP(w, httptest.NewRequest("POST", topic.Path(cloudevent.Topic(entity)), bytes.NewReader(body)))
-	var answer struct{ Status string }
-	if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil {
-		s.t.Errorf("delivery: %d %s", w.Code, w.Body)
-	}
-	return answer.Status
-}
+func (s *service) deliver(e cloudevent.Event) string { return runtest.Deliver(s.t, s.router, e) }
 
 func (s *service) deliverAll(events []cloudevent.Event) {
 	s.t.Helper()

@@ -1,12 +1,9 @@
 package delivery_test
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -86,24 +83,7 @@ func startAs(t testing.TB, instance string, cfg delivery.Config, earlier *sideca
 
 // do sends a request as who and decodes the answer into out, or gives the problem.
 func (w *world) do(who web.Identity, method, path string, in, out any) error {
-	var body []byte
-	if in != nil {
-		body, _ = json.Marshal(in)
-	}
-	r := httptest.NewRequest(method, path, bytes.NewReader(body))
-	if in != nil {
-		r.Header.Set("Content-Type", "application/json")
-	}
-	who.Set(r.Header)
-	rec := httptest.NewRecorder()
-	w.http.ServeHTTP(rec, r)
-	if rec.Code >= 300 {
-		return problem.Read(rec.Result())
-	}
-	if out != nil {
-		return json.Unmarshal(rec.Body.Bytes(), out)
-	}
-	return nil
+	return runtest.Do(w.http, who, method, path, in, out)
 }
 
 func courier(n int) web.Identity {

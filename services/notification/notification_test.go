@@ -1,7 +1,6 @@
 package notification_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -25,7 +24,6 @@ import (
 	"github.com/dishmesh/dishmesh/services/internal/run/runtest"
 	"github.com/dishmesh/dishmesh/services/internal/sidecar"
 	"github.com/dishmesh/dishmesh/services/internal/sidecar/sidecartest"
-	"github.com/dishmesh/dishmesh/services/internal/topic"
 	"github.com/dishmesh/dishmesh/services/internal/web"
 	"github.com/dishmesh/dishmesh/services/notification"
 	"github.com/dishmesh/dishmesh/services/notification/notificationapi"
@@ -158,21 +156,7 @@ func event(name, subject string, seq int, data any) cloudevent.Event {
 	}
 }
 
-func (s *service) deliver(e cloudevent.Event) string {
-	body, err := json.Marshal(e)
-	if err != nil {
-		s.t.Error(err)
-		return ""
-	}
-	entity, _, _ := strings.Cut(e.Name(), ".")
-	w := httptest.NewRecorder()
-	s.router.ServeHTTP(w, httptest.NewRequest("POST", topic.Path(cloudevent.Topic(entity)), bytes.NewReader(body)))
-	var answer struct{ Status string }
-	if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil {
-		s.t.Errorf("delivery: %d %s", w.Code, w.Body)
-	}
-	return answer.Status
-}
+func (s *service) deliver(e cloudevent.Event) string { return runtest.Deliver(s.t, s.router, e) }
 
 func (s *service) deliverAll(events ...cloudevent.Event) {
 	s.t.Helper()

@@ -1,12 +1,9 @@
 package restaurant_test
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -106,24 +103,7 @@ func (w *world) watch() {
 }
 
 func (w *world) do(who web.Identity, method, path string, in, out any) error {
-	var body []byte
-	if in != nil {
-		body, _ = json.Marshal(in)
-	}
-	r := httptest.NewRequest(method, path, bytes.NewReader(body))
-	if in != nil {
-		r.Header.Set("Content-Type", "application/json")
-	}
-	who.Set(r.Header)
-	rec := httptest.NewRecorder()
-	w.http.ServeHTTP(rec, r)
-	if rec.Code >= 300 {
-		return problem.Read(rec.Result())
-	}
-	if out != nil {
-		return json.Unmarshal(rec.Body.Bytes(), out)
-	}
-	return nil
+	return runtest.Do(w.http, who, method, path, in, out)
 }
 
 func kitchen(n int) web.Identity {

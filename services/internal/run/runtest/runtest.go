@@ -2,15 +2,22 @@
 package runtest
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/gorilla/mux"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
 	"github.com/dishmesh/dishmesh/services/internal/outbox"
+	"github.com/dishmesh/dishmesh/services/internal/problem"
 	"github.com/dishmesh/dishmesh/services/internal/run"
 	"github.com/dishmesh/dishmesh/services/internal/sidecar/sidecartest"
 	"github.com/dishmesh/dishmesh/services/internal/topic"
@@ -81,4 +88,47 @@ type testWriter struct{ t testing.TB }
 func (w testWriter) Write(b []byte) (int, error) {
 	w.t.Logf("%s", b)
 	return len(b), nil
+}
+
+// Do sends a request to h as who, as the gateway would pass it on, and decodes a 2xx answer into out (nil: ignored);
+// any other answer comes back as the problem that it is.
+func Do(h http.Handler, who web.Identity, method, path string, in, out any) error {
+	body := []byte(nil)
+	if in != nil {
+		var err error
+		if body, err = json.Marshal(in); err != nil {
+			return err
+		}
+	}
+	r := httptest.NewRequest(method, path, bytes.NewReader(body))
+	if in != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	who.Set(r.Header)
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	if w.Code >= 300 {
+		return problem.Read(w.Result())
+	}
+	if out == nil {
+		return nil
+	}
+	return json.Unmarshal(w.Body.Bytes(), out)
+}
+
+// Deliver brings an event in as the sidecar does, on the topic of its type, and gives the answer's status.
+func Deliver(t testing.TB, h http.Handler, e cloudevent.Event) string {
+	body, err := json.Marshal(e)
+	if err != nil {
+		t.Error(err)
+		return ""
+	}
+	entity, _, _ := strings.Cut(e.Name(), ".")
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, topic.Path(cloudevent.Topic(entity)), bytes.NewReader(body)))
+	var answer struct{ Status string }
+	if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil {
+		t.Errorf("delivery: %d %s", w.Code, w.Body)
+	}
+	return answer.Status
 }
