@@ -194,3 +194,25 @@ func TestWhatIsNotKept(t *testing.T) {
 		t.Errorf("%d answers are kept, want %d", got, maxKeptAnswers)
 	}
 }
+
+// While the order service is away, a stream that is open goes on by what the broker brings, and a new one is refused; a
+// courier's stream needs nobody.
+func TestLiveStreamsWhileTheirServiceIsAway(t *testing.T) {
+	f, h := newFixture(t), &history{}
+	f.mesh["order"] = h
+	server := f.serve()
+	h.append("order.placed")
+	customer := f.open(server, liveOf(orderLive), ann, "")
+	customer.want("1 order.placed")
+	f.mesh["order"] = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		web.Fail(w, r, problem.New(problem.Unavailable, "order is away").After(time.Second))
+	})
+	delete(f.mesh, "delivery")
+	f.deliver(h.append("order.accepted"))
+	customer.want("2 order.accepted")
+	resp := f.do(f.request("GET", liveOf(orderLive), ann, ""))
+	if err := problem.Read(resp); problem.Of(err) != problem.Unavailable || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("a new stream of an order: %v", err)
+	}
+	f.open(server, "/v1/couriers/me/live", rider, "") // fails the test if it is refused
+}
