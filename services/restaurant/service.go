@@ -15,6 +15,7 @@ import (
 
 	"github.com/gorilla/mux"
 
+	"github.com/dishmesh/dishmesh/services/restaurant/restaurantapi"
 	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
 	"github.com/dishmesh/dishmesh/services/internal/eventstore"
 	"github.com/dishmesh/dishmesh/services/internal/run"
@@ -56,7 +57,7 @@ func New(d *run.Deps, cfg Config) (run.Service, error) {
 	return &Service{
 		cfg: cfg, log: d.Log, state: d.State, boards: map[string]board{}, turns: turns{m: map[string]*turn{}},
 		tickets: eventstore.New(d.State, d.UseOutbox(), eventstore.Options[ticket]{
-			Name: "ticket", Source: "dishmesh/" + d.Name, Topic: cloudevent.Topic("restaurant"), Apply: apply,
+			Name: "ticket", Source: "dishmesh/" + d.Name, Topic: cloudevent.Topic("restaurant"), Events: restaurantapi.Events, Apply: apply,
 		}),
 	}, nil
 }

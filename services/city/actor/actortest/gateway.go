@@ -5,6 +5,7 @@ package actortest
 import (
 	"encoding/json"
 	"fmt"
+	"google.golang.org/protobuf/proto"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dishmesh/dishmesh/services/internal/contract/catalogue"
 	"github.com/dishmesh/dishmesh/services/internal/problem"
 	"github.com/dishmesh/dishmesh/services/user/userapi"
 )
@@ -109,10 +111,15 @@ func (g *Gateway) Followed(path string) bool {
 }
 
 // Emit sends an event to whoever follows a live stream.
-func (g *Gateway) Emit(t *testing.T, path, kind, subject string, data any) {
+func (g *Gateway) Emit(t *testing.T, path, kind, subject string, data proto.Message) {
 	t.Helper()
+	schema, payload, err := catalogue.All.Encode(kind, data)
+	if err != nil {
+		t.Fatal(err)
+	}
 	raw, err := json.Marshal(map[string]any{
-		"type": "fooddelivery." + kind, "id": kind + "/" + subject, "subject": subject, "sequence": "1", "data": data,
+		"type": "fooddelivery." + kind, "id": kind + "/" + subject, "subject": subject, "sequence": "1",
+		"dataschema": schema, "data": json.RawMessage(payload),
 	})
 	if err != nil {
 		t.Fatal(err)
