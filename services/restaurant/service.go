@@ -15,12 +15,12 @@ import (
 
 	"github.com/gorilla/mux"
 
-	"github.com/dishmesh/dishmesh/services/restaurant/restaurantapi"
 	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
 	"github.com/dishmesh/dishmesh/services/internal/eventstore"
 	"github.com/dishmesh/dishmesh/services/internal/run"
 	"github.com/dishmesh/dishmesh/services/internal/sidecar"
 	"github.com/dishmesh/dishmesh/services/internal/web"
+	"github.com/dishmesh/dishmesh/services/restaurant/restaurantapi"
 )
 
 // Config of the service.
