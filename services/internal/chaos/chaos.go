@@ -21,7 +21,7 @@ import (
 type Supervisor interface {
 	Status(ctx context.Context) (platform.Status, error)
 	Kill(ctx context.Context, name string) error
-	Hold(ctx context.Context, name string) error
+	Hold(ctx context.Context, name string, kill bool) error
 	Release(ctx context.Context, name string) error
 	Freeze(ctx context.Context, name string) error
 }

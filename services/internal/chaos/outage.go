@@ -50,7 +50,7 @@ func (s Site) Stop(ctx context.Context, o Outage) (Result, error) {
 		if err := pause(ctx, around); err != nil {
 			return end, err
 		}
-		if err := s.Supervisor.Hold(ctx, o.Part); err != nil {
+		if err := s.Supervisor.Hold(ctx, o.Part, true); err != nil {
 			return end, fmt.Errorf("stop %s: %w", o.Part, err)
 		}
 		waited := pause(ctx, o.For)

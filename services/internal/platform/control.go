@@ -76,21 +76,28 @@ func serveControl(r *running) (*controlServer, error) {
 	for path, do := range map[string]func(name string) error{
 		"restart": func(name string) error { return r.sup.Restart(name, false) },
 		"kill":    func(name string) error { return r.sup.Restart(name, true) },
-		"hold":    func(name string) error { return r.sup.Hold(name, true) },
 		"release": r.sup.Release,
 		"freeze":  r.sup.Freeze,
 	} {
 		mux.HandleFunc("POST /"+path, func(w http.ResponseWriter, req *http.Request) {
-			if err := do(req.URL.Query().Get("name")); err != nil {
-				http.Error(w, err.Error(), http.StatusNotFound)
-				return
-			}
-			w.WriteHeader(http.StatusAccepted)
+			answer(w, do(req.URL.Query().Get("name")))
 		})
 	}
+	mux.HandleFunc("POST /hold", func(w http.ResponseWriter, req *http.Request) {
+		answer(w, r.sup.Hold(req.URL.Query().Get("name"), req.URL.Query().Get("kill") != ""))
+	})
 	c := &controlServer{server: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, path: path}
 	go func() { _ = c.server.Serve(ln) }()
 	return c, nil
+}
+
+// answer says that a command was taken, or that it names no process.
+func answer(w http.ResponseWriter, err error) {
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusNotFound)
+		return
+	}
+	w.WriteHeader(http.StatusAccepted)
 }
 
 func (c *controlServer) close() {
@@ -132,8 +139,14 @@ func (c *Client) Restart(ctx context.Context, name string) error { return c.part
 // Kill ends one process with SIGKILL; the supervisor starts it again after its back-off.
 func (c *Client) Kill(ctx context.Context, name string) error { return c.part(ctx, "kill", name) }
 
-// Hold ends one process with SIGKILL and keeps it down until Release.
-func (c *Client) Hold(ctx context.Context, name string) error { return c.part(ctx, "hold", name) }
+// Hold ends one process, with SIGKILL when kill is set, and keeps it down until Release.
+func (c *Client) Hold(ctx context.Context, name string, kill bool) error {
+	query := url.Values{"name": {name}}
+	if kill {
+		query.Set("kill", "1")
+	}
+	return c.do(ctx, http.MethodPost, "/hold?"+query.Encode(), nil)
+}
 
 // Release starts a process that is held.
 func (c *Client) Release(ctx context.Context, name string) error { return c.part(ctx, "release", name) }
