@@ -31,8 +31,9 @@ type Site struct {
 	Supervisor Supervisor
 	// Load runs a load of the site's own customers, who repeat what is not answered.
 	Load load.Drive
-	// Audit waits that long at most for orders in flight, then checks every invariant.
-	Audit func(ctx context.Context, wait time.Duration) (audit.Report, error)
+	// Audit waits that long at most for orders in flight, then checks every invariant for what has changed since an
+	// instant; the zero time means all there is.
+	Audit func(ctx context.Context, wait time.Duration, since time.Time) (audit.Report, error)
 	// PollEvery is the pause between two looks at something that is waited for; default 200 ms.
 	PollEvery time.Duration
 }
@@ -113,7 +114,7 @@ func (s Site) harm(ctx context.Context, r Result, cfg load.Config, do func(conte
 		return r, fmt.Errorf("load: %w", l.err)
 	}
 	r.judgeLoad(l.report)
-	verdict, err := s.Audit(ctx, auditWait)
+	verdict, err := s.Audit(ctx, auditWait, began)
 	if err != nil {
 		return r, fmt.Errorf("audit: %w", err)
 	}
@@ -142,18 +143,23 @@ func (r *Result) judgeLoad(l load.Report) {
 	}
 }
 
-func (r *Result) judgeAudit(a audit.Report) {
+func (r *Result) judgeAudit(a audit.Report) { r.Problems = append(r.Problems, violations(a)...) }
+
+// violations says what an audit found; nothing if all is well and all orders have ended.
+func violations(a audit.Report) []string {
+	var found []string
 	for _, v := range a.Invariants {
 		for _, violation := range v.Violations {
-			r.fail("invariant %d, %s: %s", v.ID, v.Name, violation)
+			found = append(found, fmt.Sprintf("invariant %d, %s: %s", v.ID, v.Name, violation))
 		}
 		if !v.OK && len(v.Violations) == 0 {
-			r.fail("invariant %d, %s", v.ID, v.Name)
+			found = append(found, fmt.Sprintf("invariant %d, %s", v.ID, v.Name))
 		}
 	}
 	if a.InFlight > 0 {
-		r.fail("%d orders are in flight still", a.InFlight)
+		found = append(found, fmt.Sprintf("%d orders are in flight still", a.InFlight))
 	}
+	return found
 }
 
 // Healthy waits until every process of the platform is.

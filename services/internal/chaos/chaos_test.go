@@ -69,7 +69,7 @@ func site(sup *supervisor) chaos.Site {
 		Load: func(_ context.Context, cfg load.Config) (load.Report, error) {
 			return load.Report{Orders: cfg.Orders, Ended: cfg.Orders, Outcomes: map[orderapi.Status]int{orderapi.Delivered: cfg.Orders}}, nil
 		},
-		Audit: func(context.Context, time.Duration) (audit.Report, error) {
+		Audit: func(context.Context, time.Duration, time.Time) (audit.Report, error) {
 			return audit.Report{OK: true, Invariants: []audit.Invariant{{ID: 1, OK: true}}}, nil
 		},
 	}
@@ -114,7 +114,7 @@ func TestStrike(t *testing.T) {
 	}{
 		{name: "green", change: func(*chaos.Site, *supervisor) {}},
 		{name: "invariant", problem: "invariant 5, books: ord_1: charged twice", change: func(s *chaos.Site, _ *supervisor) {
-			s.Audit = func(context.Context, time.Duration) (audit.Report, error) {
+			s.Audit = func(context.Context, time.Duration, time.Time) (audit.Report, error) {
 				return audit.Report{Invariants: []audit.Invariant{{ID: 5, Name: "books", Violations: []string{"ord_1: charged twice"}}}}, nil
 			}
 		}},
@@ -139,7 +139,7 @@ func TestStrike(t *testing.T) {
 			}
 		}},
 		{name: "audit unreadable", failure: "audit: no store", change: func(s *chaos.Site, _ *supervisor) {
-			s.Audit = func(context.Context, time.Duration) (audit.Report, error) {
+			s.Audit = func(context.Context, time.Duration, time.Time) (audit.Report, error) {
 				return audit.Report{}, errors.New("no store")
 			}
 		}},
@@ -230,7 +230,7 @@ func TestDo(t *testing.T) {
 	}
 	for keepGoing, want := range map[bool][2]int{false: {2, 1}, true: {4, 2}} { // runs and red ones
 		told := 0
-		s, err := chaos.Do(t.Context(), runs, keepGoing, func(chaos.Result) { told++ })
+		s, err := site(&supervisor{}).Do(t.Context(), runs, keepGoing, func(chaos.Result) { told++ })
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -17,37 +17,45 @@ type Schedule struct {
 	Profile string   `json:"profile"`
 	Runs    []Result `json:"runs"`
 	Red     int      `json:"red"`
-	Orders  int      `json:"orders"`
-	Seconds float64  `json:"seconds"`
+	// Problems is what an audit of everything finds after the last run.
+	Problems []string `json:"problems"`
+	Orders   int      `json:"orders"`
+	Seconds  float64  `json:"seconds"`
 }
 
-// Do makes the runs one after the other, each told to each as it ends. It ends at the first red one, unless keepGoing
-// is set: then an error of a run makes that run red, and only the end of ctx ends the schedule.
-func Do(ctx context.Context, runs []func(context.Context) (Result, error), keepGoing bool, each func(Result)) (Schedule, error) {
-	s := Schedule{OK: true, Runs: []Result{}}
+// Do makes the runs one after the other, each told to each as it ends, and audits everything after the last. An error
+// of a run makes it red. A red one ends the schedule, unless keepGoing is set.
+func (s Site) Do(ctx context.Context, runs []func(context.Context) (Result, error), keepGoing bool, each func(Result)) (Schedule, error) {
+	done := Schedule{OK: true, Runs: []Result{}, Problems: []string{}}
 	began := time.Now()
 	for _, run := range runs {
 		r, err := run(ctx)
 		if ctx.Err() != nil {
-			return s, ctx.Err()
+			return done, ctx.Err()
 		}
 		if err != nil {
 			r.OK = false
 			r.fail("%v", err)
 		}
 		each(r)
-		s.Runs = append(s.Runs, r)
-		s.Orders += r.Orders
-		s.Seconds = seconds(time.Since(began))
+		done.Runs = append(done.Runs, r)
+		done.Orders += r.Orders
+		done.Seconds = seconds(time.Since(began))
 		if !r.OK {
-			s.OK = false
-			s.Red++
+			done.OK = false
+			done.Red++
 			if !keepGoing {
-				return s, nil
+				return done, nil
 			}
 		}
 	}
-	return s, nil
+	all, err := s.Audit(ctx, auditWait, time.Time{})
+	if err != nil {
+		return done, fmt.Errorf("audit of everything: %w", err)
+	}
+	done.Problems = append(done.Problems, violations(all)...)
+	done.OK = done.OK && len(done.Problems) == 0
+	return done, nil
 }
 
 // Line is a run in one line.
@@ -80,9 +88,12 @@ func (s Schedule) Print(w io.Writer) error {
 		took, settled = append(took, r.Took), append(settled, r.Settled)
 		victims[r.Victim]++
 	}
-	verdict := "all green"
-	if !s.OK {
+	verdict := "all green, and the audit of everything"
+	switch {
+	case s.Red > 0:
 		verdict = fmt.Sprintf("%d RED", s.Red)
+	case !s.OK:
+		verdict = "green, but the audit of everything is RED"
 	}
 	_, err := fmt.Fprintf(w, "%d runs on %s, %d orders, %d different victims, %.0f s: %s\n", len(s.Runs), s.Profile, s.Orders, len(victims), s.Seconds, verdict)
 	if len(took) > 0 {
@@ -95,6 +106,10 @@ func (s Schedule) Print(w io.Writer) error {
 			_, more := fmt.Fprintf(w, "seed %d, %s %s: %s\n", r.Seed, r.Fault, r.Victim, p)
 			err = errors.Join(err, more)
 		}
+	}
+	for _, p := range s.Problems {
+		_, more := fmt.Fprintf(w, "audit of everything: %s\n", p)
+		err = errors.Join(err, more)
 	}
 	return err
 }

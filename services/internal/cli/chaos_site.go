@@ -84,9 +84,9 @@ func (s *chaosSite) load(ctx context.Context, cfg load.Config) (load.Report, err
 	return load.New(cfg).Run(ctx)
 }
 
-func (s *chaosSite) audit(ctx context.Context, wait time.Duration) (audit.Report, error) {
+func (s *chaosSite) audit(ctx context.Context, wait time.Duration, since time.Time) (audit.Report, error) {
 	cfg := auditConfig(s.data)
-	cfg.Wait = wait
+	cfg.Wait, cfg.Since = wait, since
 	return audit.Run(ctx, cfg)
 }
 
