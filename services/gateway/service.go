@@ -46,6 +46,7 @@ type Service struct {
 	log          *slog.Logger
 	metrics      prometheus.Registerer
 	invoker      sidecar.Invoker
+	apps         []string // that have dead letters
 	orders       orderapi.Client
 	topics       *topic.Subscriber
 	verifier     *verifier
@@ -103,7 +104,7 @@ func build(d *run.Deps, cfg Config, now func() time.Time) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{
-		cfg: cfg, log: d.Log, metrics: d.Metrics, invoker: d.Invoker, orders: orderapi.Client{Invoker: d.Invoker}, topics: d.Topics,
+		cfg: cfg, log: d.Log, metrics: d.Metrics, invoker: d.Invoker, apps: apps(), orders: orderapi.Client{Invoker: d.Invoker}, topics: d.Topics,
 		verifier: newVerifier(userapi.Client{Invoker: d.Invoker}, now), proxy: proxy, pages: pages,
 		general: limit{cfg.Rate, cfg.Burst}, credentials: limit{cfg.CredentialRate, cfg.CredentialBurst},
 		hub: newHub(cfg.StreamBuffer, now, d.Metrics), streams: &streamCount{most: cfg.StreamsEach, by: map[string]int{}},
@@ -124,7 +125,7 @@ func build(d *run.Deps, cfg Config, now func() time.Time) (*Service, error) {
 // Routes takes events in from the sidecar, and hears of its starts.
 func (s *Service) Routes(r *mux.Router) {
 	for _, entity := range []string{"order", "payment", "restaurant", "delivery", deliveryapi.LocationEntity} {
-		s.topics.Handle(r, cloudevent.Topic(entity), topic.Standard, s.hub.handle)
+		s.topics.HandleLive(r, cloudevent.Topic(entity), s.hub.handle)
 	}
 }
 

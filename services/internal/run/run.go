@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"google.golang.org/grpc"
 
+	"github.com/dishmesh/dishmesh/services/internal/deadletter"
 	"github.com/dishmesh/dishmesh/services/internal/outbox"
 	"github.com/dishmesh/dishmesh/services/internal/sidecar"
 	"github.com/dishmesh/dishmesh/services/internal/topic"
@@ -174,6 +175,11 @@ func serve(ctx context.Context, deps *Deps, service Service, cfg Base, sc *sidec
 		w.WriteHeader(http.StatusNoContent)
 	})
 	service.Routes(r)
+	var letters *deadletter.Box
+	if !deps.Topics.Live() {
+		letters = deadletter.New(deps.Name, deps.State, deps.Topics, log, reg)
+		letters.Routes(r)
+	}
 
 	listener, err := net.Listen("tcp", net.JoinHostPort(cfg.AppHost, strconv.Itoa(cfg.AppPort)))
 	if err != nil {
@@ -202,6 +208,9 @@ func serve(ctx context.Context, deps *Deps, service Service, cfg Base, sc *sidec
 					failed <- err
 				}
 			})
+		}
+		if letters != nil {
+			parts.Go(func() { letters.Run(work) })
 		}
 		if runner, ok := service.(Runner); ok {
 			parts.Go(func() {

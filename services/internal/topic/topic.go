@@ -47,12 +47,14 @@ type Subscriber struct {
 	handled  *prometheus.CounterVec
 	lag      *prometheus.HistogramVec
 	shutdown context.Context
+	handlers map[string]Handler // by topic; written by Handle alone, before anything is served
+	live     bool               // it takes live updates in, by HandleLive
 }
 
 // New makes the adapter of app. When ctx ends, retries are given back to the broker.
 func New(ctx context.Context, app string, pub sidecar.Publisher, log *slog.Logger, reg prometheus.Registerer) *Subscriber {
-	s := &Subscriber{app: app, pub: pub, log: log, shutdown: ctx,
-		handled: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "events_handled_total", Help: "Events by topic and outcome: ok, retry, dead."}, []string{"topic", "outcome"}),
+	s := &Subscriber{app: app, pub: pub, log: log, shutdown: ctx, handlers: map[string]Handler{},
+		handled: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "events_handled_total", Help: "Events by topic and outcome: ok, retry, dead, dropped."}, []string{"topic", "outcome"}),
 		lag: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "event_lag_seconds", Help: "Time from an event's occurrence to its handling.",
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}}, []string{"topic"}),
 	}
@@ -88,6 +90,7 @@ type answer struct {
 
 // Handle serves the deliveries of topic on r.
 func (s *Subscriber) Handle(r *mux.Router, topic string, schedule Schedule, h Handler) {
+	s.handlers[topic] = h
 	r.Handle(Path(topic), web.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 		body, err := readAll(r)
 		if err != nil {
@@ -98,24 +101,13 @@ func (s *Subscriber) Handle(r *mux.Router, topic string, schedule Schedule, h Ha
 }
 
 func (s *Subscriber) deliver(ctx context.Context, topic string, schedule Schedule, h Handler, body []byte) string {
-	var e cloudevent.Event
 	first := time.Now().UTC()
-	err := json.Unmarshal(body, &e)
-	if err == nil {
-		err = e.Validate()
-	}
-	if err == nil && len(body) > maxEvent {
-		err = fmt.Errorf("the event has %d bytes, more than %d", len(body), maxEvent)
-	}
+	e, err := decode(body)
 	if err != nil {
 		return s.deadLetter(ctx, topic, e, body, fmt.Errorf("malformed: %w", err), 1, first)
 	}
 	s.lag.WithLabelValues(topic).Observe(time.Since(e.Time).Seconds())
-	ids := correlation.From(ctx)
-	if e.TraceParent != "" {
-		ids.TraceParent = e.TraceParent
-	}
-	ctx = correlation.With(ctx, ids)
+	ctx = traced(ctx, e)
 	for attempt := 1; ; attempt++ {
 		err := s.attempt(ctx, h, e)
 		if err == nil {
@@ -138,6 +130,28 @@ func (s *Subscriber) deliver(ctx context.Context, topic string, schedule Schedul
 		case <-time.After(schedule[attempt-1]):
 		}
 	}
+}
+
+// decode reads an event that was delivered. With the error comes what could be read of it.
+func decode(body []byte) (cloudevent.Event, error) {
+	var e cloudevent.Event
+	err := json.Unmarshal(body, &e)
+	if err == nil {
+		err = e.Validate()
+	}
+	if err == nil && len(body) > maxEvent {
+		err = fmt.Errorf("the event has %d bytes, more than %d", len(body), maxEvent)
+	}
+	return e, err
+}
+
+// traced puts what follows into the trace of the event.
+func traced(ctx context.Context, e cloudevent.Event) context.Context {
+	ids := correlation.From(ctx)
+	if e.TraceParent != "" {
+		ids.TraceParent = e.TraceParent
+	}
+	return correlation.With(ctx, ids)
 }
 
 func (s *Subscriber) attempt(ctx context.Context, h Handler, e cloudevent.Event) (err error) {
