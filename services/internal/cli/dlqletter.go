@@ -101,14 +101,14 @@ func printLetter(w io.Writer, l deadletter.Letter) {
 	if l.Cut > 0 {
 		line("cut", "%d more bytes were not kept", l.Cut)
 	}
-	fmt.Fprintln(w, p.bold.Render("\noriginal"))
+	fmt.Fprintln(w, "\n"+p.bold.Render("original"))
 	if l.OriginalBase64 != nil {
 		fmt.Fprintln(w, "no text; --original gives its bytes, --json base64")
 	} else {
 		fmt.Fprintln(w, strings.TrimRight(string(indented([]byte(l.Original))), "\n"))
 	}
 	if l.Edit != nil {
-		fmt.Fprintf(w, "%s\n%s\n", p.bold.Render(fmt.Sprintf("\nedited by %s at %s, this is what a replay delivers", l.Edit.By, l.Edit.At.Format(time.RFC3339))), indented(l.Edit.Body))
+		fmt.Fprintf(w, "\n%s\n%s\n", p.bold.Render(fmt.Sprintf("edited by %s at %s, this is what a replay delivers", l.Edit.By, l.Edit.At.Format(time.RFC3339))), indented(l.Edit.Body))
 	}
 }
 

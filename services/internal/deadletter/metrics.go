@@ -22,6 +22,7 @@ type depth struct {
 	count, oldest *prometheus.Desc
 
 	mu     sync.Mutex
+	looked bool // before that nothing is known, and nothing said
 	topics []TopicDepth
 }
 
@@ -39,6 +40,9 @@ func (d *depth) Describe(to chan<- *prometheus.Desc) { to <- d.count; to <- d.ol
 func (d *depth) Collect(to chan<- prometheus.Metric) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if !d.looked {
+		return
+	}
 	now, seen := d.box.now(), map[string]bool{}
 	for _, t := range d.topics {
 		seen[t.Topic] = true
@@ -71,7 +75,7 @@ func (d *depth) look(ctx context.Context) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.topics = byTopic.sorted()
+	d.topics, d.looked = byTopic.sorted(), true
 	return nil
 }
 
