@@ -140,6 +140,9 @@ func (b *Box) read(t string, raw []byte) stored {
 			original.ID = id
 		}
 	}
+	if original.TraceParent != "" {
+		l.TraceParent = original.TraceParent
+	}
 	l.Event, l.Type, l.Subject = cut(original.ID, maxName), cut(original.Type, maxName), cut(original.Subject, maxName)
 	sum := sha256.Sum256(l.Original)
 	l.ID = ids.Derive(b.app, t, original.ID, string(sum[:]))
