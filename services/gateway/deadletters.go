@@ -2,25 +2,17 @@ package gateway
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"net/http"
-	"net/url"
 	"slices"
-	"strconv"
 	"sync"
-	"time"
 
 	"github.com/gorilla/mux"
 
 	"github.com/dishmesh/dishmesh/services/internal/deadletter"
 	"github.com/dishmesh/dishmesh/services/internal/problem"
-	"github.com/dishmesh/dishmesh/services/internal/sidecar"
 	"github.com/dishmesh/dishmesh/services/internal/web"
 )
-
-// askTimeout bounds how long the gateway waits for an app when it asks all of them. Who is late is named in the answer.
-const askTimeout = 4 * time.Second
 
 // apps are those that the routes lead to: all that keep something.
 func apps() []string {
@@ -43,19 +35,13 @@ func (s *Service) handleDeadLettersOf(w http.ResponseWriter, r *http.Request) er
 	return s.forward(app)(w, r)
 }
 
-// askAll asks every app the same and hands over what it said, one app at a time.
-func (s *Service) askAll(r *http.Request, path string, query url.Values, newAnswer func() any, take func(app string, answer any, err error)) {
-	ctx, cancel := context.WithTimeout(r.Context(), askTimeout)
-	defer cancel()
-	header := http.Header{}
-	web.Caller(r).Set(header)
+// askAll asks every app at once and hands over what it said, one app at a time.
+func askAll[A any](s *Service, ask func(app string) (A, error), take func(app string, answer A, err error)) {
 	var mu sync.Mutex
 	var asking sync.WaitGroup
 	for _, app := range s.apps {
 		asking.Go(func() {
-			answer := newAnswer()
-			err := s.invoker.Invoke(ctx, sidecar.Call{App: app, Method: http.MethodGet, Header: header, Out: answer,
-				Path: deadletter.Path + "/" + app + path + "?" + query.Encode()})
+			answer, err := ask(app)
 			mu.Lock()
 			defer mu.Unlock()
 			take(app, answer, err)
@@ -82,11 +68,12 @@ func (s *Service) handleDeadLetters(w http.ResponseWriter, r *http.Request) erro
 	if q.Before > 0 {
 		return onePageOnly()
 	}
-	query := q.Filter.Values()
-	query.Set("limit", strconv.Itoa(q.Limit))
+	client, who := deadletter.Client{Invoker: s.invoker}, web.Caller(r)
+	ask := func(app string) (deadletter.List, error) {
+		return client.List(r.Context(), app, who, q.Filter, q.Limit)
+	}
 	out := deadletter.Overview{Letters: []deadletter.Entry{}, Complete: true}
-	s.askAll(r, "", query, func() any { return &deadletter.List{} }, func(app string, answer any, err error) {
-		list := answer.(*deadletter.List)
+	askAll(s, ask, func(app string, list deadletter.List, err error) {
 		a := deadletter.AppAnswer{App: app, Matched: list.Matched, Total: list.Total, Topics: list.Topics}
 		if err != nil {
 			a, out.Complete = deadletter.AppAnswer{App: app, Problem: absence(err)}, false
@@ -115,9 +102,10 @@ func (s *Service) handleDeadLetterTrail(w http.ResponseWriter, r *http.Request) 
 		return onePageOnly()
 	}
 	out := deadletter.TrailOverview{Records: []deadletter.Record{}, Complete: true}
-	query := url.Values{"limit": {strconv.Itoa(q.Limit)}}
-	s.askAll(r, "/audit", query, func() any { return &deadletter.Trail{} }, func(app string, answer any, err error) {
-		trail, a := answer.(*deadletter.Trail), deadletter.AppAnswer{App: app}
+	client, who := deadletter.Client{Invoker: s.invoker}, web.Caller(r)
+	ask := func(app string) (deadletter.Trail, error) { return client.Trail(r.Context(), app, who, q.Limit) }
+	askAll(s, ask, func(app string, trail deadletter.Trail, err error) {
+		a := deadletter.AppAnswer{App: app}
 		if err != nil {
 			a.Problem, out.Complete = absence(err), false
 		} else {

@@ -51,7 +51,7 @@ func (c *counting) Transact(ctx context.Context, ops ...sidecar.Op) error {
 func TestBoundedWork(t *testing.T) {
 	store := &counting{Store: sidecartest.NewStore()}
 	f := newFixture(t, store)
-	const n = 3000
+	const n = 1000
 	f.fill(n)
 	if reads, ops := store.reads.Load(), store.ops.Load(); reads > n+n/50+1 || ops > 3*n {
 		t.Errorf("%d letters took %d reads and %d writes", n, reads, ops)
@@ -80,7 +80,7 @@ func TestIndexAgainstModel(t *testing.T) {
 	rng := rand.New(rand.NewPCG(4, 2))
 	f := newFixture(t, sidecartest.NewStore())
 	model := map[string]string{} // id to subject
-	for step := range 600 {
+	for step := range 300 {
 		switch {
 		case rng.IntN(3) > 0 || len(model) == 0:
 			subject := fmt.Sprintf("ord_%d", step)
