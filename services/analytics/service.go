@@ -51,7 +51,7 @@ func New(d *run.Deps, cfg Config) (run.Service, error) {
 
 // Routes serves the subscriptions and the operators' API.
 func (s *Service) Routes(r *mux.Router) {
-	s.deps.Topics.Handle(r, s.subscriptions()...)
+	s.deps.Topics.Handle(r, s.Subscriptions()...)
 	r.Handle("/v1/analytics/summary", web.HandlerFunc(s.handleSummary)).Methods("GET")
 	r.Handle("/v1/analytics/orders", web.HandlerFunc(s.handleOrders)).Methods("GET")
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/dishmesh/dishmesh/services/user/userapi"
 )
 
-// subscriptions is what is counted; model.go says what becomes of each.
-func (s *Service) subscriptions() []topic.Subscription {
+// Subscriptions is what is counted; model.go says what becomes of each.
+func (s *Service) Subscriptions() []topic.Subscription {
 	return []topic.Subscription{
 		{
 			Topic: cloudevent.Topic("order"), Schedule: topic.Standard, Handler: s.onEvent,

@@ -115,7 +115,7 @@ func (s *Service) Routes(r *mux.Router) {
 	} {
 		r.Handle(route.path, route.h).Methods(route.method)
 	}
-	s.topics.Handle(r, s.subscriptions()...)
+	s.topics.Handle(r, s.Subscriptions()...)
 	s.deliveries.Serve(r)
 }
 

@@ -122,7 +122,7 @@ func build(d *run.Deps, cfg Config, now func() time.Time) (*Service, error) {
 
 // Routes takes events in from the sidecar, and hears of its starts.
 func (s *Service) Routes(r *mux.Router) {
-	s.topics.Handle(r, s.subscriptions()...)
+	s.topics.Handle(r, s.Subscriptions()...)
 }
 
 // watchSidecar tells live streams when the sidecar was away: events were missed while there was none, and some will

@@ -76,6 +76,6 @@ func New(d *run.Deps, cfg Config) (run.Service, error) {
 
 // Routes serves the subscriptions and the public API.
 func (s *Service) Routes(r *mux.Router) {
-	s.deps.Topics.Handle(r, s.subscriptions()...)
+	s.deps.Topics.Handle(r, s.Subscriptions()...)
 	r.Handle("/v1/notifications", web.HandlerFunc(s.handleList)).Methods("GET")
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/dishmesh/dishmesh/services/user/userapi"
 )
 
-// subscriptions is what people are told of (causes.go says who and how), and how they can be reached.
-func (s *Service) subscriptions() []topic.Subscription {
+// Subscriptions is what people are told of (causes.go says who and how), and how they can be reached.
+func (s *Service) Subscriptions() []topic.Subscription {
 	return []topic.Subscription{
 		{
 			Topic: cloudevent.Topic("user"), Schedule: topic.Standard, Handler: s.onUserEvent,

@@ -118,7 +118,7 @@ func (s *Service) Routes(r *mux.Router) {
 	r.Handle("/v1/orders/{order}", web.HandlerFunc(s.handleGet)).Methods("GET")
 	r.Handle("/v1/orders/{order}/events", web.HandlerFunc(s.handleEvents)).Methods("GET")
 	r.Handle("/v1/orders/{order}/cancel", web.HandlerFunc(s.handleCancel)).Methods("POST")
-	s.topics.Handle(r, s.subscriptions()...)
+	s.topics.Handle(r, s.Subscriptions()...)
 	s.orders.Serve(r)
 	if s.bench != nil {
 		r.Handle("/internal/bench/noop", web.HandlerFunc(s.bench.handle)).Methods("POST")

@@ -7,8 +7,8 @@ import (
 	"github.com/dishmesh/dishmesh/services/restaurant/restaurantapi"
 )
 
-// subscriptions is what moves orders on. The saga waits for most of it, and money follows.
-func (s *Service) subscriptions() []topic.Subscription {
+// Subscriptions is what moves orders on. The saga waits for most of it, and money follows.
+func (s *Service) Subscriptions() []topic.Subscription {
 	return []topic.Subscription{
 		{
 			Topic: cloudevent.Topic("restaurant"), Stream: restaurantapi.Stream, Schedule: topic.Money, Handler: s.onRestaurant,

@@ -35,7 +35,7 @@ func TestAuditOfALostCapture(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	booked := report.Invariants[4]
+	booked := report.Invariants[7]
 	var want []string
 	if !keysHold {
 		want = []string{"ord_lost: the acquirer has 2 operations to capture"}

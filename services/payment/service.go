@@ -61,7 +61,7 @@ func (s *Service) Routes(r *mux.Router) {
 	r.Handle("/internal/payments/{order}/refund", web.HandlerFunc(s.handleRefund)).Methods("POST")
 	r.Handle("/internal/payments/{order}", web.HandlerFunc(s.handleInternalGet)).Methods("GET")
 	r.Handle("/v1/payments/{order}", web.HandlerFunc(s.handleGet)).Methods("GET")
-	s.deps.Topics.Handle(r, s.subscriptions()...)
+	s.deps.Topics.Handle(r, s.Subscriptions()...)
 	s.store.Serve(r)
 }
 

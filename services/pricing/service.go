@@ -105,7 +105,7 @@ func (s *Service) Routes(r *mux.Router) {
 	r.Handle("/v1/quotes", web.HandlerFunc(s.handleQuote)).Methods("POST")
 	r.Handle("/internal/quotes/confirm", web.HandlerFunc(s.handleConfirm)).Methods("POST")
 	r.Handle("/internal/quotes/release", web.HandlerFunc(s.handleRelease)).Methods("POST")
-	s.topics.Handle(r, s.subscriptions()...)
+	s.topics.Handle(r, s.Subscriptions()...)
 	s.surge.zones.Serve(r)
 }
 

@@ -7,8 +7,8 @@ import (
 	"github.com/dishmesh/dishmesh/services/order/orderapi"
 )
 
-// subscriptions is what prices follow from. Both handlers change memory alone; the adapter records the events.
-func (s *Service) subscriptions() []topic.Subscription {
+// Subscriptions is what prices follow from. Both handlers change memory alone; the adapter records the events.
+func (s *Service) Subscriptions() []topic.Subscription {
 	return []topic.Subscription{
 		{
 			Topic: cloudevent.Topic("menu"), Schedule: topic.Standard, Handler: s.takeMenuEvent,

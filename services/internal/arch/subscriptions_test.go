@@ -105,6 +105,8 @@ type code struct {
 	events map[string][]string        // service to the types of its events, without the common prefix
 	known  map[string]map[string]bool // service to the types of others' events that its code names
 	routes map[string][]string        // service to the topics that it serves deliveries of
+	// declared are the types that the table of a service's subscriptions names, by service and topic; live ones name none.
+	declared map[string]map[string][]string
 }
 
 var eventType = regexp.MustCompile(`^[a-z]+\.[a-z]+(-[a-z]+)*$`)
@@ -159,7 +161,7 @@ func goFiles(t *testing.T, dir string) []*ast.File {
 // readCode finds the topics and event types of every service, who names whose, and who serves what.
 func readCode(t *testing.T) code {
 	t.Helper()
-	c := code{topics: map[string]string{}, events: map[string][]string{}, known: map[string]map[string]bool{}, routes: map[string][]string{}}
+	c := code{topics: map[string]string{}, events: map[string][]string{}, known: map[string]map[string]bool{}, routes: map[string][]string{}, declared: map[string]map[string][]string{}}
 	byName := map[string]map[string]string{} // package name to its constants that are event types
 	for _, service := range services {
 		c.topics[cloudevent.Topic(service)] = service
@@ -191,13 +193,14 @@ func readCode(t *testing.T) code {
 				return true
 			})
 		}
-		c.routes[service] = deliveries(t, service)
+		c.routes[service], c.declared[service] = deliveries(t, service)
 	}
 	return c
 }
 
-// deliveries builds a service and reads off its router which topics it takes in.
-func deliveries(t *testing.T, service string) []string {
+// deliveries builds a service and reads off its router which topics it takes in, and off its subscriptions which types
+// of them.
+func deliveries(t *testing.T, service string) ([]string, map[string][]string) {
 	t.Helper()
 	d, _ := runtest.New(t, service)
 	d.Proxy = func() (string, http.RoundTripper) { return "http://sidecar.invalid", http.DefaultTransport }
@@ -218,7 +221,13 @@ func deliveries(t *testing.T, service string) []string {
 		t.Fatalf("%s: %v", service, err)
 	}
 	slices.Sort(topics)
-	return topics
+	declared := map[string][]string{}
+	for _, sub := range d.Topics.Subscriptions() {
+		if !sub.Live {
+			declared[sub.Topic] = slices.Sorted(slices.Values(sub.Types))
+		}
+	}
+	return topics, declared
 }
 
 func build(d *run.Deps) (run.Service, error) {
@@ -324,6 +333,13 @@ func subscriptionRules(c code, documents []document) []string {
 				complain(`the filter is not of the form !has(event.type) || event.type in ["…"]`)
 				continue
 			}
+		}
+		passed := slices.Sorted(slices.Values(types))
+		if len(rules) == 0 {
+			passed = c.events[publisher]
+		}
+		if declared, ok := c.declared[app][d.Spec.Topic]; ok && !slices.Equal(declared, passed) {
+			complain("lets %v through, and the subscription in the code declares %v", passed, declared)
 		}
 		for _, e := range types {
 			switch {
@@ -526,6 +542,26 @@ func replaced(s, old, with string) string {
 		return s
 	}
 	return strings.ReplaceAll(s, old, with)
+}
+
+func TestDeclaredTypesFail(t *testing.T) {
+	documents, err := parseDocuments("components/subscriptions/delivery.yaml", []byte(good))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const opened, ready, rejected = "restaurant.ticket-opened", "restaurant.ticket-ready", "restaurant.ticket-rejected"
+	for want, declared := range map[string][]string{
+		"": {opened, ready},
+		"components/subscriptions/delivery.yaml: delivery-restaurant: lets [restaurant.ticket-opened restaurant.ticket-ready] through, and the subscription in the code declares [restaurant.ticket-ready]": {ready},
+	} {
+		c := code{
+			topics: map[string]string{"fooddelivery.restaurant": "restaurant"}, events: map[string][]string{"restaurant": {opened, ready, rejected}},
+			known:    map[string]map[string]bool{"delivery": {opened: true, ready: true}},
+			routes:   map[string][]string{"delivery": {"fooddelivery.restaurant"}},
+			declared: map[string]map[string][]string{"delivery": {"fooddelivery.restaurant": declared}},
+		}
+		same(t, subscriptionRules(c, documents), slices.DeleteFunc([]string{want}, func(s string) bool { return s == "" }))
+	}
 }
 
 func TestScopeRulesFail(t *testing.T) {

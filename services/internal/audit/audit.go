@@ -12,7 +12,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/dishmesh/dishmesh/services/order/orderapi"
@@ -21,13 +20,16 @@ import (
 
 // Config says what to audit.
 type Config struct {
-	Stores   Stores
-	Book     string // file of the acquirer's book; missing: empty
-	Journal  string // file of the customers' acknowledged orders; missing: empty
-	Streams  Streams
-	Wait     time.Duration // how long to wait for orders to end
-	Patience time.Duration // how long an order may stand still before it counts as stuck; default 5 min
-	Strict   bool          // an order that has not ended is a violation at once
+	Stores  Stores
+	Book    string // file of the acquirer's book; missing: empty
+	Journal string // file of the customers' acknowledged orders; missing: empty
+	Streams Streams
+	// Subscriptions are those that keep an inbox.
+	Subscriptions []Subscription
+	Notices       Notices
+	Wait          time.Duration // how long to wait for orders to end
+	Patience      time.Duration // how long an order may stand still before it counts as stuck; default 5 min
+	Strict        bool          // an order that has not ended is a violation at once
 	// Since leaves out what has not changed since: who audits often looks at what is new, and at all of it in the end.
 	Since    time.Time
 	Progress func(inFlight int)
@@ -40,14 +42,11 @@ type Streams struct {
 	Others                           []Stream // only their sequences and heads are checked
 }
 
-// since gives the streams without what has not changed since.
+// since gives the streams of orders without what has not changed since. The others are small, and what they say of
+// accounts holds for what comes later.
 func (s Streams) since(t time.Time) Streams {
-	s.Others = slices.Clone(s.Others)
 	for _, stream := range []*Stream{&s.Order, &s.Payment, &s.Ticket, &s.Delivery} {
 		stream.since = t
-	}
-	for i := range s.Others {
-		s.Others[i].since = t
 	}
 	return s
 }
@@ -57,6 +56,7 @@ type Report struct {
 	OK         bool           `json:"ok"` // no invariant is broken
 	Invariants []Invariant    `json:"invariants"`
 	InFlight   int            `json:"in_flight"` // orders that have not ended, or whose payout is to come
+	Pending    int            `json:"pending"`   // messages and notifications that are on their way
 	Orders     map[string]int `json:"orders"`    // by status
 	Notes      []string       `json:"notes"`     // what is no violation and wants to be known
 }
@@ -91,17 +91,47 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 	}
 	cfg.Streams = cfg.Streams.since(cfg.Since)
 	if cfg.Wait > 0 {
+		deadline := time.Now().Add(cfg.Wait)
 		settled, err := cfg.await(ctx)
+		if err == nil && settled {
+			settled, err = cfg.awaitMessages(ctx, deadline)
+		}
 		if err != nil {
 			return Report{}, err
 		}
 		cfg.Strict = cfg.Strict || !settled
 	}
+	return cfg.look(ctx)
+}
+
+// look audits what is there now.
+func (cfg Config) look(ctx context.Context) (Report, error) {
 	facts, err := cfg.gather(ctx)
 	if err != nil {
 		return Report{}, err
 	}
-	return facts.judge(), nil
+	return facts.judge()
+}
+
+// awaitMessages waits, once the orders have ended, for the messages that still follow from them.
+func (cfg Config) awaitMessages(ctx context.Context, deadline time.Time) (settled bool, err error) {
+	cfg.Strict = false
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		report, err := cfg.look(ctx)
+		if err != nil || report.Pending == 0 {
+			return err == nil, err
+		}
+		if time.Now().After(deadline) {
+			return false, nil
+		}
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-tick.C:
+		}
+	}
 }
 
 // await polls until every order has ended and is paid out. settled is false when the time was over first.

@@ -12,6 +12,7 @@ import (
 	"github.com/dishmesh/dishmesh/services/city/acquirer"
 	"github.com/dishmesh/dishmesh/services/delivery/deliveryapi"
 	"github.com/dishmesh/dishmesh/services/internal/customer"
+	"github.com/dishmesh/dishmesh/services/internal/inbox"
 	"github.com/dishmesh/dishmesh/services/order/orderapi"
 	"github.com/dishmesh/dishmesh/services/payment/paymentapi"
 	"github.com/dishmesh/dishmesh/services/restaurant/restaurantapi"
@@ -33,10 +34,18 @@ type facts struct {
 	bookTotal  int
 
 	streams, events int
-	gaps            []string // invariant 6
+	gaps            []string // invariant 5
 	ledgerFaults    []string // invariant 3
 	accounts        map[string]int64
 	notes           []string
+
+	stored      []stored                          // what consumers are held to
+	slots       []slot                            // publications that are not known to be done
+	unpublished map[string]bool                   // the ids of the events in them
+	inboxes     map[string]map[string]inbox.State // by app and <stream>/<id>
+	notices     map[string]notice                 // by the id of their cause
+	sent        map[string]copies                 // by notification id
+	pending     int                               // messages that are on their way
 }
 
 type orderFact struct {
@@ -94,6 +103,7 @@ func (cfg Config) gather(ctx context.Context) (*facts, error) {
 		cfg: cfg, orders: map[string]orderFact{}, payments: map[string]*paymentFact{}, tickets: map[string]ticketFact{},
 		deliveries: map[string]deliveryFact{}, shifts: map[string][]shift{}, couriers: map[string]string{},
 		boards: map[string]string{}, book: map[string][]movement{}, accounts: map[string]int64{}, notes: []string{},
+		unpublished: map[string]bool{}, inboxes: map[string]map[string]inbox.State{}, notices: map[string]notice{}, sent: map[string]copies{},
 	}
 	if err := f.readJournal(); err != nil {
 		return nil, err
@@ -118,6 +128,12 @@ func (cfg Config) gather(ctx context.Context) (*facts, error) {
 			return nil, err
 		}
 	}
+	if err := f.readMessages(ctx); err != nil {
+		return nil, err
+	}
+	if err := f.readNotices(ctx); err != nil {
+		return nil, err
+	}
 	return f, f.readBook()
 }
 
@@ -132,6 +148,7 @@ func (f *facts) readStream(ctx context.Context, s Stream, take func(history) err
 		f.streams++
 		f.events += len(h.events)
 		f.gaps = append(f.gaps, s.gaps(h)...)
+		f.keepEvents(s, h)
 		if err := s.replayed(h); err != nil {
 			f.ledgerFaults = append(f.ledgerFaults, err.Error())
 		}

@@ -29,6 +29,7 @@ type history struct {
 	hasHead bool
 	version int
 	at      time.Time
+	trail   string
 	state   json.RawMessage
 	events  []cloudevent.Event
 }
@@ -37,6 +38,7 @@ type storedHead struct {
 	Version int             `json:"version"`
 	At      time.Time       `json:"at"`
 	State   json.RawMessage `json:"state"`
+	Trail   string          `json:"trail"`
 }
 
 // each visits the histories of a stream one by one. A value that can't be read is an error: nothing can be said
@@ -70,7 +72,7 @@ func (s Stream) each(ctx context.Context, from Snapshot, visit func(history) err
 				left, current = id, nil
 				return nil
 			}
-			current.hasHead, current.version, current.at, current.state = true, h.Version, h.At, h.State
+			current.hasHead, current.version, current.at, current.state, current.trail = true, h.Version, h.At, h.State, h.Trail
 			return nil
 		}
 		var e cloudevent.Event
@@ -102,7 +104,7 @@ func split(rest string) (id string, seq int, isEvent bool) {
 	return rest[:i], n, true
 }
 
-// gaps lists what is wrong with the sequence of a history: invariant 6.
+// gaps lists what is wrong with the sequence of a history: invariant 5.
 func (s Stream) gaps(h history) []string {
 	var faults []string
 	say := func(format string, args ...any) {

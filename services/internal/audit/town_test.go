@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -20,12 +21,16 @@ import (
 	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
 	"github.com/dishmesh/dishmesh/services/internal/contract/catalogue"
 	"github.com/dishmesh/dishmesh/services/internal/customer"
+	"github.com/dishmesh/dishmesh/services/internal/ids"
+	"github.com/dishmesh/dishmesh/services/internal/inbox"
+	"github.com/dishmesh/dishmesh/services/internal/outbox"
 	"github.com/dishmesh/dishmesh/services/order"
 	"github.com/dishmesh/dishmesh/services/order/orderapi"
 	"github.com/dishmesh/dishmesh/services/payment"
 	"github.com/dishmesh/dishmesh/services/payment/paymentapi"
 	"github.com/dishmesh/dishmesh/services/restaurant"
 	"github.com/dishmesh/dishmesh/services/restaurant/restaurantapi"
+	"github.com/dishmesh/dishmesh/services/user/userapi"
 )
 
 var streams = audit.Streams{
@@ -33,6 +38,21 @@ var streams = audit.Streams{
 	Payment:  audit.Stream{App: "payment", Name: "payment", Replay: payment.Replay},
 	Ticket:   audit.Stream{App: "restaurant", Name: "ticket", Replay: restaurant.Replay},
 	Delivery: audit.Stream{App: "delivery", Name: "delivery", Replay: delivery.Replay},
+	Others:   []audit.Stream{accounts},
+}
+
+var accounts = audit.Stream{App: "user", Name: "user", Replay: func(events []cloudevent.Event) (any, error) { return len(events), nil }}
+
+// subscriptions of the town: who hears of what.
+var subscriptions = []audit.Subscription{
+	{App: "payment", Stream: "order", Types: []string{orderapi.EventDelivered}},
+	{App: "delivery", Stream: "ticket", Types: []string{restaurantapi.TypeTicketAccepted}},
+	{App: "notification", Stream: "order", Types: []string{orderapi.EventPlaced, orderapi.EventDelivered}},
+}
+
+// channels by which customers are told of an event.
+func channels(kind string) []string {
+	return map[string][]string{orderapi.EventPlaced: {"email", "push"}, orderapi.EventDelivered: {"email", "sms"}}[kind]
 }
 
 // noon is when the audits of these tests take place; what the town has done lies an hour back.
@@ -52,7 +72,7 @@ func newTown(t *testing.T) *town {
 	w := &town{t: t, dir: t.TempDir(), dbs: map[string]*sql.DB{}, clock: noon.Add(-time.Hour)}
 	w.must(os.Mkdir(filepath.Join(w.dir, "state"), 0o700))
 	w.must(os.Mkdir(filepath.Join(w.dir, "client"), 0o700))
-	for _, app := range []string{"order", "payment", "restaurant", "delivery"} {
+	for _, app := range []string{"order", "payment", "restaurant", "delivery", "user", "notification"} {
 		db, err := sql.Open("sqlite", filepath.Join(w.dir, "state", app+".db")+"?_pragma=journal_mode(WAL)&_pragma=synchronous(0)")
 		w.must(err)
 		t.Cleanup(func() { _ = db.Close() })
@@ -75,9 +95,12 @@ func (w *town) must(err error) {
 func (w *town) config() audit.Config {
 	return audit.Config{
 		Stores: audit.SQLite{Dir: filepath.Join(w.dir, "state")}, Streams: streams,
-		Book:    filepath.Join(w.dir, "acquirer.jsonl"),
-		Journal: filepath.Join(w.dir, "client", customer.JournalFile),
-		Now:     func() time.Time { return noon },
+		Book:          filepath.Join(w.dir, "acquirer.jsonl"),
+		Journal:       filepath.Join(w.dir, "client", customer.JournalFile),
+		Subscriptions: subscriptions,
+		Notices: audit.Notices{App: "notification", Channels: channels, Journals: map[string]string{
+			"email": filepath.Join(w.dir, "email.jsonl"), "sms": filepath.Join(w.dir, "sms.jsonl"), "push": filepath.Join(w.dir, "push.jsonl")}},
+		Now: func() time.Time { return noon },
 	}
 }
 
@@ -161,12 +184,55 @@ func (w *town) append(s audit.Stream, id string, events ...event) {
 		seq := strconv.Itoa(len(all) + 1)
 		ev := cloudevent.Event{SpecVersion: "1.0", ID: s.Name + "/" + id + "/" + seq, Source: "dishmesh/" + s.App,
 			Type: cloudevent.Prefix + e.kind, Subject: id, Time: w.clock, Sequence: seq, CorrelationID: id, DataSchema: schema, Data: data}
+		if len(all) > 0 {
+			last := all[len(all)-1]
+			ev.Trail = cloudevent.ExtendTrail(last.Trail, cloudevent.Action(last.Name()))
+		}
 		all = append(all, ev)
+		w.takeIn(s.Name, ev)
 		w.put(s.App, fmt.Sprintf("%s/%s/%06d", s.Name, id, len(all)), ev)
 	}
 	state, err := s.Replay(all)
 	w.must(err)
-	w.put(s.App, s.Name+"/"+id, map[string]any{"version": len(all), "at": w.clock, "state": state})
+	last := all[len(all)-1]
+	w.put(s.App, s.Name+"/"+id, map[string]any{"version": len(all), "at": w.clock, "state": state,
+		"trail": cloudevent.ExtendTrail(last.Trail, cloudevent.Action(last.Name()))})
+}
+
+// takeIn does what the consumers of an event do: keep their inbox, and tell the customer, who wants no SMS.
+func (w *town) takeIn(stream string, e cloudevent.Event) {
+	w.t.Helper()
+	for _, s := range subscriptions {
+		if s.Stream == stream && slices.Contains(s.Types, e.Name()) {
+			w.put(s.App, inbox.Key(stream, e.Subject), inbox.State{Last: e.Seq()})
+		}
+	}
+	var told []map[string]any
+	for _, channel := range channels(e.Name()) {
+		if channel != "sms" {
+			told = append(told, map[string]any{"channel": channel, "status": "sent", "sent_at": e.Time})
+			w.message(channel, ids.Derive("ntf", e.ID, channel), e.Time)
+		}
+	}
+	if len(told) > 0 {
+		w.put("notification", "told/"+e.ID, map[string]any{"cause": e.ID, "channels": told})
+	}
+}
+
+// message arrives with the outside world.
+func (w *town) message(channel, id string, at time.Time) {
+	w.t.Helper()
+	f, err := os.OpenFile(w.config().Notices.Journals[channel], os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	w.must(err)
+	_, err = fmt.Fprintf(f, `{"notification_id":%q,"time":%q}`+"\n", id, at.Format(time.RFC3339Nano))
+	w.must(err)
+	w.must(f.Close())
+}
+
+// prefers has the customer's account say how they want to be told.
+func (w *town) prefers(kind string, email, sms, push bool) {
+	w.append(accounts, customer1, event{kind, map[string]any{"user_id": customer1, "email": "ada@example.org", "phone": "+491",
+		"preferences": map[string]bool{"email": email, "sms": sms, "push": push}}})
 }
 
 // What happens to an order, in the words of the streams. All orders cost 25.90.
@@ -276,6 +342,7 @@ func (w *town) end(id string, status orderapi.Status) {
 
 // settle fills the town with one order of each ending, and one that has just been placed.
 func (w *town) settle() *town {
+	w.prefers(userapi.EventRegistered, true, false, true)
 	w.placed("ord_delivered")
 	w.pay("ord_delivered", acquirer.Authorize)
 	w.ticket("ord_delivered", restaurantapi.TypeTicketOpened)
@@ -336,4 +403,19 @@ func (w *town) copyState() string {
 		w.must(os.WriteFile(filepath.Join(dir, filepath.Base(f)), b, 0o600))
 	}
 	return dir
+}
+
+// outbox leaves an event in a slot.
+func (w *town) outbox(id string, at time.Time) {
+	w.t.Helper()
+	effect, err := outbox.Publish("fooddelivery.order", cloudevent.Event{ID: id, Data: json.RawMessage("{}")})
+	w.must(err)
+	w.put("order", "outbox/0/7", map[string]any{"key": "x", "at": at, "effects": []outbox.Effect{effect}})
+	w.put("order", "outbox/0/lease", map[string]any{"holder": "test"})
+}
+
+// prefersFrom has the customer change their preferences at a time.
+func (w *town) prefersFrom(at time.Time, email, sms, push bool) {
+	w.clock = at
+	w.prefers(userapi.EventPreferencesChanged, email, sms, push)
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,12 +13,17 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dishmesh/dishmesh/services/analytics"
 	"github.com/dishmesh/dishmesh/services/delivery"
 	"github.com/dishmesh/dishmesh/services/internal/audit"
 	"github.com/dishmesh/dishmesh/services/internal/customer"
 	"github.com/dishmesh/dishmesh/services/internal/platform"
+	"github.com/dishmesh/dishmesh/services/internal/topic"
+	"github.com/dishmesh/dishmesh/services/notification"
+	"github.com/dishmesh/dishmesh/services/notification/notificationapi"
 	"github.com/dishmesh/dishmesh/services/order"
 	"github.com/dishmesh/dishmesh/services/payment"
+	"github.com/dishmesh/dishmesh/services/pricing"
 	"github.com/dishmesh/dishmesh/services/restaurant"
 )
 
@@ -43,14 +49,16 @@ asking any service, and checks:
   2  the money of every order is what its end allows: captured once when delivered, nothing kept or held otherwise
   3  the ledger sums to zero by event, by order and in all, and every head follows from its events
   4  a courier has one order at a time; a dead order holds no courier and no ticket
-  5  the acquirer's book equals the ledger, and nobody was charged twice
-  6  event sequences have no gap
+  5  event sequences have no gap and no duplicate, and every event was published
+  6  no message vanishes: every consumer took it in, or it is with the dead letters, or on its way
+  7  every notification that is owed was sent once, as the customer's preferences say
+  8  the acquirer's book equals the ledger, and nobody was charged twice
 
 The platform may be up or down. An order that has not ended yet is in flight; it breaks invariant 1 when it has stood
-still for 5 minutes, or when --wait is over, or with --strict.
+still for 5 minutes, or when --wait is over, or with --strict. The same goes for a message that is on its way.
 
 With --json the answer is one object: {ok, invariants [{id, name, ok, checked, unit, violations}], in_flight,
-orders {status: count}, notes}.
+pending, orders {status: count}, notes}.
 Exit codes: 0 all hold, 1 one is broken, 2 something can't be read, or a wrong flag.`,
 		Example: `  dishmesh audit
   dishmesh audit --wait 1m
@@ -111,7 +119,35 @@ func auditConfig(dir string) audit.Config {
 			Delivery: audit.Stream{App: "delivery", Name: "delivery", Replay: delivery.Replay},
 			Others:   []audit.Stream{{App: "user", Name: "user"}, {App: "menu", Name: "menu"}, {App: "pricing", Name: "pricing"}},
 		},
+		Subscriptions: auditSubscriptions(),
+		Notices: audit.Notices{
+			App: notification.Name, Channels: notification.Channels,
+			Journals: map[string]string{
+				notificationapi.Email: filepath.Join(layout.City(), "mail.jsonl"),
+				notificationapi.SMS:   filepath.Join(layout.City(), "sms.jsonl"),
+				notificationapi.Push:  filepath.Join(layout.City(), "push.jsonl"),
+			},
+		},
 	}
+}
+
+// auditSubscriptions are the subscriptions of the services as their code declares them. Those of the gateway are live
+// and keep nothing.
+func auditSubscriptions() []audit.Subscription {
+	var all []audit.Subscription
+	for app, subs := range map[string][]topic.Subscription{
+		analytics.Name: new(analytics.Service).Subscriptions(), notification.Name: new(notification.Service).Subscriptions(),
+		"delivery": new(delivery.Service).Subscriptions(), "order": new(order.Service).Subscriptions(),
+		"payment": new(payment.Service).Subscriptions(), "pricing": new(pricing.Service).Subscriptions(),
+	} {
+		for _, sub := range subs {
+			all = append(all, audit.Subscription{App: app, Stream: sub.StreamName(), Types: sub.Types})
+		}
+	}
+	slices.SortFunc(all, func(a, b audit.Subscription) int {
+		return cmp.Or(cmp.Compare(a.App, b.App), cmp.Compare(a.Stream, b.Stream))
+	})
+	return all
 }
 
 func printAudit(w io.Writer, r audit.Report) {

@@ -64,7 +64,7 @@ func TestAuditCommand(t *testing.T) {
 		out    []string // in either stream
 		absent string
 	}{
-		{"green", []string{"--data", green}, 0, []string{"✓ 1", "✓ 6", "all invariants hold", "0 orders"}, "✗"},
+		{"green", []string{"--data", green}, 0, []string{"✓ 1", "✓ 8", "all invariants hold", "0 orders"}, "✗"},
 		{"red", []string{"--data", red}, 1, []string{"✗ 1", "25 violations in 25 orders", "ord_00: was acknowledged", "… and 5 more, see --json", "the audit is red"}, "ord_24"},
 		{"no colour off a terminal", []string{"--data", red}, 1, nil, "\x1b"},
 		{"waits in vain", []string{"--data", green, "--wait", "1s", "--strict"}, 0, []string{"all invariants hold"}, "✗"},
@@ -106,7 +106,7 @@ func TestAuditJSON(t *testing.T) {
 	if err := json.Unmarshal(report["invariants"], &invariants); err != nil {
 		t.Fatal(err)
 	}
-	if len(invariants) != 6 || len(invariants[0]["violations"].([]any)) != 25 {
+	if len(invariants) != 8 || len(invariants[0]["violations"].([]any)) != 25 {
 		t.Fatalf("invariants: %v", invariants)
 	}
 	keys := func(n int, has func(string) bool, all ...string) {
@@ -120,7 +120,7 @@ func TestAuditJSON(t *testing.T) {
 			t.Errorf("%d keys, want %d", n, len(all))
 		}
 	}
-	keys(len(report), func(k string) bool { _, ok := report[k]; return ok }, "ok", "invariants", "in_flight", "orders", "notes")
+	keys(len(report), func(k string) bool { _, ok := report[k]; return ok }, "ok", "invariants", "in_flight", "pending", "orders", "notes")
 	keys(len(invariants[0]), func(k string) bool { _, ok := invariants[0][k]; return ok }, "id", "name", "ok", "checked", "unit", "violations")
 	if diff := cmp.Diff("false 0", string(report["ok"])+" "+string(report["in_flight"])); diff != "" {
 		t.Error(diff)

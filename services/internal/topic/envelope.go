@@ -69,8 +69,8 @@ func (d *delivery) place(now time.Time) error {
 	switch {
 	case e.Source != d.sub.source():
 		return malformed(fmt.Errorf("source %.100q does not own %s: only %s does", e.Source, d.sub.Topic, d.sub.source()))
-	case stream != d.sub.stream():
-		return malformed(fmt.Errorf("%s owns the stream %s, not %.100q", e.Source, d.sub.stream(), stream))
+	case stream != d.sub.StreamName():
+		return malformed(fmt.Errorf("%s owns the stream %s, not %.100q", e.Source, d.sub.StreamName(), stream))
 	case entity != d.sub.entity():
 		return malformed(fmt.Errorf("type %.100q does not belong on %s", e.Type, d.sub.Topic))
 	}

@@ -55,7 +55,8 @@ func (s Subscription) entity() string {
 	return entity
 }
 
-func (s Subscription) stream() string {
+// StreamName is the name of the stream behind the topic, as it stands in the events' ids.
+func (s Subscription) StreamName() string {
 	if s.Stream != "" {
 		return s.Stream
 	}

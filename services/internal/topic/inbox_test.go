@@ -1,0 +1,523 @@
+package topic_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/gorilla/mux"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
+	"github.com/dishmesh/dishmesh/services/internal/inbox"
+	"github.com/dishmesh/dishmesh/services/internal/problem"
+	"github.com/dishmesh/dishmesh/services/internal/sidecar"
+	"github.com/dishmesh/dishmesh/services/internal/sidecar/sidecartest"
+	"github.com/dishmesh/dishmesh/services/internal/topic"
+)
+
+// owner is the order service as far as consumers ask it: it holds what happened.
+type owner struct {
+	mu     sync.Mutex
+	events map[string][]cloudevent.Event
+	asked  int
+	away   bool
+}
+
+// happens appends events of these actions to an order.
+func (o *owner) happens(order string, actions ...string) []cloudevent.Event {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, action := range actions {
+		e := event()
+		seq := strconv.Itoa(len(o.events[order]) + 1)
+		e.ID, e.Subject, e.Sequence, e.Type = "order/"+order+"/"+seq, order, seq, "fooddelivery.order."+action
+		e.Data = json.RawMessage(`{"order_id":"` + order + `","n":` + seq + `}`)
+		if before := o.events[order]; len(before) > 0 {
+			last := before[len(before)-1]
+			e.Trail = cloudevent.ExtendTrail(last.Trail, cloudevent.Action(last.Name()))
+		}
+		o.events[order] = append(o.events[order], e)
+	}
+	return slices.Clone(o.events[order])
+}
+
+func (o *owner) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.asked++
+	if o.away {
+		problem.Write(w, problem.New(problem.Unavailable, "away"), "", "")
+		return
+	}
+	events := o.events[r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]]
+	after, _ := strconv.Atoi(r.URL.Query().Get("after"))
+	limit, _ := strconv.Atoi(r.URL.Query().Get("limit"))
+	page := events[min(after, len(events)):]
+	_ = json.NewEncoder(w).Encode(map[string]any{"version": len(events), "events": page[:min(limit, len(page))]})
+}
+
+// consumer is a service that writes down what it takes in, one key an event, and what it did in between.
+type consumer struct {
+	t      *testing.T
+	store  *sidecartest.Store
+	pub    *sidecartest.Publisher
+	owner  *owner
+	fail   func(e cloudevent.Event) error
+	routes []http.Handler // one a replica
+	subs   []*topic.Subscriber
+}
+
+var mine = []string{"order.placed", "order.accepted", "order.delivered"}
+
+func newConsumer(t *testing.T, replicas int) *consumer {
+	c := &consumer{t: t, store: sidecartest.NewStore(), pub: &sidecartest.Publisher{}, owner: &owner{events: map[string][]cloudevent.Event{}},
+		fail: func(cloudevent.Event) error { return nil }}
+	state := inbox.New(c.store)
+	handler := func(ctx context.Context, e cloudevent.Event) error {
+		if err := c.fail(e); err != nil {
+			return err
+		}
+		item, err := state.Get(ctx, "log/"+e.Subject)
+		if err != nil {
+			return err
+		}
+		value := append(bytes.Clone(item.Value), []byte(e.Sequence+" ")...)
+		err = state.Transact(ctx, sidecar.Op{Key: "log/" + e.Subject, Value: value, ETag: item.ETag, Create: !item.Exists()})
+		if errors.Is(err, sidecar.ErrConflict) && !errors.Is(err, inbox.ErrTaken) {
+			return problem.Wrap(err, problem.WriteConflict, "log")
+		}
+		return err
+	}
+	for range replicas {
+		s := topic.New(t.Context(), "payment", c.pub, slog.New(slog.DiscardHandler), prometheus.NewRegistry()).
+			WithInbox(state, sidecartest.Mesh{"order": c.owner})
+		r := mux.NewRouter()
+		s.Handle(r, topic.Subscription{Topic: orders, Schedule: topic.Standard, Types: mine, Handler: handler})
+		c.routes, c.subs = append(c.routes, r), append(c.subs, s)
+	}
+	return c
+}
+
+func (c *consumer) deliver(replica int, e cloudevent.Event) string {
+	c.t.Helper()
+	return c.post(replica, encode(c.t, e), cloudevent.ContentType)
+}
+
+func (c *consumer) post(replica int, body, contentType string) string {
+	r := httptest.NewRequest("POST", "/events/"+orders, strings.NewReader(body))
+	r.Header.Set("Content-Type", contentType)
+	w := httptest.NewRecorder()
+	c.routes[replica].ServeHTTP(w, r)
+	var answer struct{ Status string }
+	if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil {
+		c.t.Errorf("answer %d %s", w.Code, w.Body)
+	}
+	return answer.Status
+}
+
+// taken are the sequences that took effect, in the order in which they did.
+func (c *consumer) taken(order string) string {
+	item, _ := c.store.Get(c.t.Context(), "log/"+order)
+	return strings.TrimSpace(string(item.Value))
+}
+
+func (c *consumer) inbox(order string) inbox.State {
+	c.t.Helper()
+	item, _ := c.store.Get(c.t.Context(), inbox.Key("order", order))
+	var s inbox.State
+	if item.Exists() {
+		if err := json.Unmarshal(item.Value, &s); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	return s
+}
+
+func (c *consumer) causes() []string {
+	var all []string
+	for _, p := range c.pub.Sent() {
+		var d topic.DeadLetter
+		if err := p.Event.Into(&d); err != nil {
+			c.t.Fatal(err)
+		}
+		all = append(all, d.Cause)
+	}
+	return all
+}
+
+// Each event takes effect once and in order, whatever the broker does; what lies between two events and is of no
+// interest is not asked for.
+func TestInOrderOnce(t *testing.T) {
+	story := []string{"placed", "payment-noted", "accepted", "picked-up", "delivered"}
+	for name, tt := range map[string]struct {
+		deliveries []int // sequences
+		taken      string
+		asked      int
+	}{
+		"as it should be":           {[]int{1, 3, 5}, "1 3 5", 0},
+		"each twice":                {[]int{1, 1, 3, 3, 5, 5}, "1 3 5", 0},
+		"all again":                 {[]int{1, 3, 5, 1, 3, 5}, "1 3 5", 0},
+		"the first comes late":      {[]int{3, 1, 5}, "1 3 5", 1},
+		"the last comes first":      {[]int{5, 3, 1}, "1 3 5", 1},
+		"the middle is lost":        {[]int{1, 5}, "1 3 5", 1},
+		"only the last comes":       {[]int{5}, "1 3 5", 1},
+		"nothing after the first":   {[]int{1}, "1", 0},
+		"the first is lost at last": {[]int{3}, "1 3", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newConsumer(t, 1)
+			events := c.owner.happens("ord_1", story...)
+			for _, seq := range tt.deliveries {
+				if got := c.deliver(0, events[seq-1]); got != "SUCCESS" {
+					t.Errorf("%d: %s", seq, got)
+				}
+			}
+			if got := c.taken("ord_1"); got != tt.taken || c.owner.asked != tt.asked || len(c.causes()) > 0 {
+				t.Errorf("taken %q, asked %d times, dead letters %q; want %q and %d", got, c.owner.asked, c.causes(), tt.taken, tt.asked)
+			}
+		})
+	}
+}
+
+// An event from before there were trails, or one whose trail is too short, has the owner asked.
+func TestUnknownTrail(t *testing.T) {
+	for name, change := range map[string]func(*cloudevent.Event){
+		"none":      func(e *cloudevent.Event) { e.Trail = "" },
+		"too short": func(e *cloudevent.Event) { e.Trail = "payment-noted" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newConsumer(t, 1)
+			e := c.owner.happens("ord_1", "placed", "payment-noted", "accepted")[2]
+			change(&e)
+			c.deliver(0, e)
+			if got := c.taken("ord_1"); got != "1 3" || c.owner.asked != 1 {
+				t.Errorf("taken %q, asked %d times", got, c.owner.asked)
+			}
+		})
+	}
+	t.Run("long stream", func(t *testing.T) {
+		c := newConsumer(t, 1)
+		c.owner.happens("ord_1", "placed")
+		c.owner.happens("ord_1", slices.Repeat([]string{"payment-noted"}, 250)...)
+		events := c.owner.happens("ord_1", "delivered")
+		c.deliver(0, events[251])
+		if got := c.taken("ord_1"); got != "1 252" || c.owner.asked != 3 {
+			t.Errorf("taken %q, asked %d times", got, c.owner.asked)
+		}
+	})
+}
+
+// Nothing is taken in out of order because the owner is away: the event waits, and at last goes to the dead letters
+// without having passed the others. The next one brings all of them.
+func TestOwnerAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newConsumer(t, 1)
+		events := c.owner.happens("ord_1", "placed", "accepted", "delivered")
+		c.owner.away = true
+		c.deliver(0, events[1])
+		if got, box := c.taken("ord_1"), c.inbox("ord_1"); got != "" || box.Last != 0 || c.owner.asked != 4 {
+			t.Errorf("taken %q, inbox %+v, asked %d times", got, box, c.owner.asked)
+		}
+		if causes := c.causes(); len(causes) != 1 || !strings.HasPrefix(causes[0], "what comes before event order/ord_1/2 can't be fetched") {
+			t.Errorf("dead letters: %q", causes)
+		}
+		c.owner.away = false
+		c.deliver(0, events[2])
+		if got := c.taken("ord_1"); got != "1 2 3" {
+			t.Errorf("taken %q", got)
+		}
+		if got, err := c.subs[0].Redeliver(t.Context(), orders, []byte(encode(t, events[1]))); got != topic.Already || err != nil {
+			t.Errorf("redelivered: %s, %v", got, err)
+		}
+	})
+}
+
+// What fails for good is parked, so that it holds up nobody but itself, and for no longer than its own retries.
+func TestPoison(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newConsumer(t, 1)
+		c.fail = func(e cloudevent.Event) error {
+			if e.Seq() == 2 {
+				return problem.New(problem.Unavailable, "no luck")
+			}
+			return nil
+		}
+		events := c.owner.happens("ord_1", "placed", "accepted", "delivered")
+		start := time.Now()
+		for _, e := range events { // a partition hands them over one by one
+			if got := c.deliver(0, e); got != "SUCCESS" {
+				t.Errorf("%s: %s", e.ID, got)
+			}
+		}
+		if took := time.Since(start); !within(took, 7*time.Second) {
+			t.Errorf("the partition was held up for %v", took)
+		}
+		want := inbox.State{Last: 3, Parked: []int{2}}
+		got := c.inbox("ord_1")
+		got.Hash = ""
+		if diff := cmp.Diff(want, got); diff != "" || c.taken("ord_1") != "1 3" || c.owner.asked != 0 {
+			t.Errorf("taken %q, asked %d times, inbox (-want +got):\n%s", c.taken("ord_1"), c.owner.asked, diff)
+		}
+		if c.deliver(0, events[1]) != "SUCCESS" || len(c.causes()) != 1 {
+			t.Errorf("delivered again, a parked event has %d dead letters", len(c.causes()))
+		}
+		redeliver(t, c, events)
+	})
+}
+
+// redeliver brings in what is parked, once.
+func redeliver(t *testing.T, c *consumer, events []cloudevent.Event) {
+	body := []byte(encode(t, events[1]))
+	if _, err := c.subs[0].Redeliver(t.Context(), orders, body); problem.Of(err) != problem.Unavailable {
+		t.Errorf("it still fails: got %v", err)
+	}
+	if got := c.inbox("ord_1").Parked; len(got) != 1 {
+		t.Errorf("parked %v after a redelivery that failed", got)
+	}
+	c.fail = func(cloudevent.Event) error { return nil }
+	for i, want := range []topic.Result{topic.Handled, topic.Already, topic.Already} {
+		if got, err := c.subs[0].Redeliver(t.Context(), orders, body); got != want || err != nil {
+			t.Errorf("time %d: %s, %v; want %s", i+1, got, err, want)
+		}
+	}
+	if got, box := c.taken("ord_1"), c.inbox("ord_1"); got != "1 3 2" || len(box.Parked) != 0 || box.Last != 3 {
+		t.Errorf("taken %q, inbox %+v", got, box)
+	}
+	if _, err := c.subs[0].Redeliver(t.Context(), "fooddelivery.menu", body); problem.Of(err) != problem.NotFound {
+		t.Errorf("another topic: %v", err)
+	}
+	if _, err := c.subs[0].Redeliver(t.Context(), orders, []byte("{")); problem.Of(err) != problem.InvalidRequest {
+		t.Errorf("malformed: %v", err)
+	}
+}
+
+// A missing event that fails is parked by itself; the one that brought it to light goes on.
+func TestPoisonInAGap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newConsumer(t, 1)
+		c.fail = func(e cloudevent.Event) error {
+			if e.Seq() == 1 {
+				return errors.New("no luck")
+			}
+			return nil
+		}
+		events := c.owner.happens("ord_1", "placed", "accepted")
+		if got := c.deliver(0, events[1]); got != "SUCCESS" || c.taken("ord_1") != "2" {
+			t.Errorf("%s, taken %q", got, c.taken("ord_1"))
+		}
+		if box := c.inbox("ord_1"); box.Last != 2 || !slices.Equal(box.Parked, []int{1}) || !slices.Equal(c.causes(), []string{"no luck"}) {
+			t.Errorf("inbox %+v, dead letters %q", box, c.causes())
+		}
+	})
+}
+
+// A mark without a letter would be an event lost: without the letter the event goes back to the broker.
+func TestNoMarkWithoutLetter(t *testing.T) {
+	c := newConsumer(t, 1)
+	c.fail = func(cloudevent.Event) error { return problem.New(problem.InvalidRequest, "no") }
+	c.pub.Fail = func(string, cloudevent.Event) error { return errors.New("the broker is away") }
+	if got := c.deliver(0, c.owner.happens("ord_1", "placed")[0]); got != "RETRY" || c.inbox("ord_1").Last != 0 {
+		t.Errorf("%s, inbox %+v", got, c.inbox("ord_1"))
+	}
+	c.pub.Fail = nil
+	c.store.Fail = func([]sidecar.Op) error { return errors.New("the store is away") }
+	if got := c.deliver(0, c.owner.happens("ord_1")[0]); got != "RETRY" || len(c.pub.Sent()) != 1 {
+		t.Errorf("%s with %d letters, want RETRY after the letter", got, len(c.pub.Sent()))
+	}
+}
+
+// Bad input ends with a cause that can be read, at once or, where it may get better, after the schedule; and never
+// keeps the real event out.
+func TestBadInput(t *testing.T) {
+	far := func(e *cloudevent.Event) { e.ID, e.Sequence, e.Trail = "order/ord_1/90", "90", "" }
+	for name, tt := range map[string]struct {
+		change  func(*cloudevent.Event)
+		cause   string
+		retried bool
+		parked  bool
+	}{
+		"without id":             {func(e *cloudevent.Event) { e.ID = "" }, "malformed: id is missing", false, false},
+		"without sequence":       {func(e *cloudevent.Event) { e.Sequence = "" }, "malformed: sequence is missing", false, false},
+		"sequence in words":      {func(e *cloudevent.Event) { e.Sequence = "two" }, `malformed: sequence "two" is not a number from 1`, false, false},
+		"sequence 0":             {func(e *cloudevent.Event) { e.Sequence = "0" }, `malformed: sequence "0" is not a number from 1`, false, false},
+		"sequence not the id's":  {func(e *cloudevent.Event) { e.Sequence = "3" }, `malformed: id "order/ord_1/2" is not <stream>/<aggregate>/3`, false, false},
+		"another subject":        {func(e *cloudevent.Event) { e.Subject = "ord_2" }, `malformed: subject "ord_2" is not the aggregate of id "order/ord_1/2"`, false, false},
+		"forged source":          {func(e *cloudevent.Event) { e.Source = "dishmesh/menu" }, `malformed: source "dishmesh/menu" does not own fooddelivery.order: only dishmesh/order does`, false, false},
+		"foreign source":         {func(e *cloudevent.Event) { e.Source = "https://evil.example" }, `malformed: source "https://evil.example" does not own`, false, false},
+		"another's stream":       {func(e *cloudevent.Event) { e.ID = "payment/ord_1/2" }, `malformed: dishmesh/order owns the stream order, not "payment"`, false, false},
+		"another topic's type":   {func(e *cloudevent.Event) { e.Type = "fooddelivery.menu.published" }, `malformed: type "fooddelivery.menu.published" does not belong on fooddelivery.order`, false, false},
+		"unknown type":           {func(e *cloudevent.Event) { e.Type = "fooddelivery.order.eaten" }, "invalid-request: unknown type order.eaten: this version of the service handles order.placed, order.accepted, order.delivered", false, true},
+		"clock far ahead":        {func(e *cloudevent.Event) { e.Time = e.Time.Add(48 * time.Hour) }, "malformed: time 2000-01-03T00:00:00Z is 48h0m0s ahead of this clock, more than 24h0m0s", false, true},
+		"2 MB":                   {func(e *cloudevent.Event) { e.Data = json.RawMessage(`"` + strings.Repeat("x", 2<<20) + `"`) }, "malformed: the event has 20", false, true},
+		"data of another type":   {func(e *cloudevent.Event) { e.DataContentType = "text/xml" }, `malformed: data is "text/xml", not application/json`, false, true},
+		"sequence far ahead":     {far, "unavailable: sequence 90 is ahead of its stream: dishmesh/order holds 3 events of ord_1", true, false},
+		"far ahead, unknown too": {func(e *cloudevent.Event) { far(e); e.Type = "fooddelivery.order.eaten" }, "unavailable: sequence 90 is ahead of its stream", true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newConsumer(t, 1)
+				events := c.owner.happens("ord_1", "placed", "accepted", "delivered")
+				c.deliver(0, events[0])
+				bad := events[1]
+				tt.change(&bad)
+				start := time.Now()
+				if got := c.deliver(0, bad); got != "SUCCESS" {
+					t.Errorf("got %s", got)
+				}
+				if causes := c.causes(); len(causes) != 1 || !strings.HasPrefix(causes[0], tt.cause) {
+					t.Errorf("dead letters: %.300q, want %q", causes, tt.cause)
+				}
+				if retried := time.Since(start) > 0; retried != tt.retried {
+					t.Errorf("took %v", time.Since(start))
+				}
+				if box := c.inbox("ord_1"); (len(box.Parked) == 1) != tt.parked || box.Last > 2 {
+					t.Errorf("inbox %+v", box)
+				}
+				want := "1 2 3"
+				if tt.parked {
+					want = "1 3"
+				}
+				c.deliver(0, events[2])
+				if got := c.taken("ord_1"); got != want {
+					t.Errorf("taken %q after it, want %q", got, want)
+				}
+			})
+		})
+	}
+	for contentType, cause := range map[string]string{
+		"text/plain": "malformed: content type is text/plain, not application/cloudevents+json",
+		";;":         `malformed: content type ";;": mime: no media type`,
+	} {
+		c := newConsumer(t, 1)
+		c.post(0, encode(t, event()), contentType)
+		if causes := c.causes(); len(causes) != 1 || causes[0] != cause {
+			t.Errorf("dead letters: %q, want %q", causes, cause)
+		}
+	}
+}
+
+// The clocks of two machines differ.
+func TestClockSkew(t *testing.T) {
+	c := newConsumer(t, 1)
+	e := c.owner.happens("ord_1", "placed")[0]
+	e.Time = e.Time.Add(3 * time.Hour)
+	if c.deliver(0, e); c.taken("ord_1") != "1" {
+		t.Errorf("dead letters: %q", c.causes())
+	}
+}
+
+// A second event under an id that was taken in is not passed over in silence if it says something else. How its JSON is
+// written does not matter.
+func TestAnotherContent(t *testing.T) {
+	c := newConsumer(t, 1)
+	e := c.owner.happens("ord_1", "placed")[0]
+	c.deliver(0, e)
+	rewritten := e
+	rewritten.Data = json.RawMessage(`{ "n" : 1.0, "order_id":"ord\u005f1"}`)
+	if c.deliver(0, rewritten); len(c.causes()) != 0 {
+		t.Errorf("rewritten: %q", c.causes())
+	}
+	forged := e
+	forged.Data = json.RawMessage(`{"order_id":"ord_1","n":1,"total":0}`)
+	c.deliver(0, forged)
+	if causes := c.causes(); len(causes) != 1 || causes[0] != "invalid-request: event order/ord_1/1 was taken in with another content before" || c.taken("ord_1") != "1" {
+		t.Errorf("dead letters %q, taken %q", causes, c.taken("ord_1"))
+	}
+	t.Run("told by the owner", func(t *testing.T) {
+		c := newConsumer(t, 1)
+		forged := c.owner.happens("ord_1", "placed", "accepted")[1]
+		forged.Data = json.RawMessage(`{"order_id":"ord_1","total":0}`)
+		c.deliver(0, forged)
+		if causes := c.causes(); len(causes) != 1 || causes[0] != "invalid-request: event order/ord_1/2 is not what dishmesh/order holds under that id" || c.taken("ord_1") != "1" {
+			t.Errorf("dead letters %q, taken %q", causes, c.taken("ord_1"))
+		}
+	})
+}
+
+// A handler that writes nothing leaves a record of the event all the same.
+func TestHandlerThatWritesNothing(t *testing.T) {
+	store, calls := inbox.New(sidecartest.NewStore()), 0
+	s := topic.New(t.Context(), "pricing", &sidecartest.Publisher{}, slog.New(slog.DiscardHandler), prometheus.NewRegistry()).
+		WithInbox(store, sidecartest.Mesh{})
+	r := mux.NewRouter()
+	s.Handle(r, topic.Subscription{Topic: orders, Types: mine, Handler: func(context.Context, cloudevent.Event) error { calls++; return nil }})
+	o := &owner{events: map[string][]cloudevent.Event{}}
+	events := o.happens("ord_1", "placed", "accepted")
+	for _, e := range []cloudevent.Event{events[0], events[1], events[1]} {
+		r.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", "/events/"+orders, strings.NewReader(encode(t, e))))
+	}
+	if calls != 2 {
+		t.Errorf("handled %d times, want 2", calls)
+	}
+	if item, err := store.Get(t.Context(), inbox.Key("order", "ord_1")); err != nil || !strings.HasPrefix(string(item.Value), `{"last":2`) {
+		t.Errorf("inbox %s, %v", item.Value, err)
+	}
+}
+
+// Deliveries of one stream that come at once take turns within a replica; others are not held up by them.
+func TestTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newConsumer(t, 1)
+		c.fail = func(e cloudevent.Event) error {
+			if e.Subject == "ord_1" {
+				time.Sleep(time.Second) // in the bubble
+			}
+			return nil
+		}
+		slow, quick := c.owner.happens("ord_1", "placed", "accepted", "delivered"), c.owner.happens("ord_2", "placed")
+		start := time.Now()
+		var all sync.WaitGroup
+		for _, e := range slow {
+			all.Go(func() { c.deliver(0, e) })
+			synctest.Wait()
+		}
+		c.deliver(0, quick[0])
+		if took := time.Since(start); took != 0 {
+			t.Errorf("another stream waited for %v", took)
+		}
+		all.Wait()
+		if got := c.taken("ord_1"); got != "1 2 3" || time.Since(start) != 3*time.Second || c.owner.asked != 0 {
+			t.Errorf("taken %q in %v, asked %d times", got, time.Since(start), c.owner.asked)
+		}
+	})
+}
+
+// Whoever waits for the turn too long goes on without it; the inbox keeps it right.
+func TestTurnThatNeverComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newConsumer(t, 1)
+		c.fail = func(e cloudevent.Event) error {
+			if e.Seq() == 1 {
+				time.Sleep(time.Minute) // in the bubble; a handler that does not heed its context
+			}
+			return nil
+		}
+		events := c.owner.happens("ord_1", "placed", "accepted")
+		var first sync.WaitGroup
+		first.Go(func() { c.deliver(0, events[0]) })
+		synctest.Wait()
+		start := time.Now()
+		c.fail = func(cloudevent.Event) error { return nil }
+		c.deliver(0, events[1])
+		if took := time.Since(start); took != 30*time.Second || c.taken("ord_1") != "1 2" {
+			t.Errorf("took %v, taken %q", took, c.taken("ord_1"))
+		}
+		first.Wait()
+		if got := c.taken("ord_1"); got != "1 2" {
+			t.Errorf("taken %q", got)
+		}
+	})
+}
