@@ -95,7 +95,7 @@ func TestExpiryAndMutation(t *testing.T) {
 }
 
 // bookInvariant is the one that holds the acquirer's book against the ledger.
-const bookInvariant = 5
+const bookInvariant = 8
 
 // checkExpiry wants a quote and an access token to be refused once their time is over, as it was told.
 func checkExpiry(t *testing.T, s *site) {
