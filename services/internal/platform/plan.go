@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dishmesh/dishmesh/services/internal/broker"
 	"github.com/dishmesh/dishmesh/services/internal/daprruntime"
 )
 
@@ -36,6 +37,7 @@ type plan struct {
 	apps    map[string]AppEndpoint
 	tokens  map[string]AppTokens
 	secrets Secrets
+	subs    []broker.Subscription
 }
 
 func (p *plan) port(name string) string { return strconv.Itoa(p.ports[name]) }
@@ -70,6 +72,7 @@ func (p *plan) controlPart(name, program string, phase Phase, needs []string, ar
 		Name: name, Kind: KindControl, Path: p.runtime.Path(program), Args: append(args, p.logFlags()...),
 		Env: p.cfg.partEnv(name, "NAMESPACE=default"), Dir: p.layout.Data, Needs: needs, Phase: phase,
 		Ready:       HTTPReady("http://" + local(p.ports[name+"/healthz"]) + "/healthz"),
+		Alive:       HTTPAnswers("http://" + local(p.ports[name+"/healthz"]) + "/healthz"),
 		ReadyWithin: 30 * time.Second, Grace: time.Second,
 	}
 }
@@ -160,8 +163,7 @@ func (p *plan) sidecar(app string) Part {
 		"--resources-path", p.cfg.Home.Components(p.cfg.Profile),
 		"--resources-path", p.cfg.Home.Components("subscriptions"),
 		"--resources-path", p.cfg.Home.Components("resiliency"),
-		// A slow service queues at its own sidecar and no further; nobody may take it all.
-		"--app-max-concurrency", "256", "--max-body-size", "1Mi",
+		"--app-max-concurrency", strconv.Itoa(maxConcurrency(app, p.subs)), "--max-body-size", "1Mi",
 		"--disable-init-endpoints", "config,subscribe", "--dapr-graceful-shutdown-seconds", "2",
 		"--enable-api-logging=false", "--scheduler-job-streams", "1",
 		"--enable-metrics=true", "--metrics-listen-address", "127.0.0.1", "--metrics-port", strconv.Itoa(ep.MetricsPort),
@@ -187,6 +189,7 @@ func (p *plan) sidecar(app string) Part {
 		},
 		Dir: p.layout.Data, Needs: []string{"sentry", "broker", "placement", "scheduler", app}, Phase: PhaseSidecar,
 		Ready: HTTPReady("http://"+local(ep.DaprHTTPPort)+"/v1.0/healthz", "http://"+local(ep.AppPort)+"/readyz"),
+		Alive: HTTPAnswers("http://" + local(ep.DaprHTTPPort) + "/v1.0/healthz"),
 		// Ten sidecars start at once on what may be two cores.
 		ReadyWithin: 60 * time.Second, Grace: 2500 * time.Millisecond,
 	}
@@ -204,6 +207,7 @@ func (p *plan) city() Part {
 		Name: "city", Kind: KindCity, Path: p.cfg.Self, Args: args, Dir: p.layout.Data, Needs: needs, Phase: PhaseCity,
 		Env:         p.cfg.partEnv("city", "ACQUIRER_API_KEY="+p.secrets.AcquirerAPIKey, "LOG_LEVEL="+p.cfg.LogLevel),
 		Ready:       HTTPReady("http://" + local(p.ports["city"]) + "/readyz"),
+		Alive:       HTTPAnswers("http://" + local(p.ports["city"]) + "/readyz"),
 		ReadyWithin: 30 * time.Second, Grace: 1500 * time.Millisecond,
 	}
 }
