@@ -234,54 +234,6 @@ func TestRed(t *testing.T) {
 	}
 }
 
-// What is on its way, was parked, is not wanted, or is older than the inboxes, is no violation.
-func TestMessagesThatAreNoViolation(t *testing.T) {
-	for name, tt := range map[string]struct {
-		arrange func(*town)
-		pending int
-		note    string
-	}{
-		"young and not published": {func(w *town) { w.outbox("order/ord_new/1", noon.Add(-10*time.Second)) }, 1, ""},
-		"just published":          {func(w *town) { w.outbox("order/ord_new/1", noon.Add(-time.Second)) }, 0, ""},
-		"young and not taken in":  {func(w *town) { w.delete("notification", "inbox/order/ord_new") }, 1, ""},
-		"dead-lettered": {func(w *town) {
-			w.put("payment", "inbox/order/ord_delivered", inbox.State{Last: 2, Parked: []int{2}})
-		}, 0, "payment: messages with the dead letters: 1"},
-		"dead-lettered and not told": {func(w *town) {
-			w.put("notification", "inbox/order/ord_rejected", inbox.State{Last: 1, Parked: []int{1}})
-			w.delete("notification", "told/order/ord_rejected/1")
-			for _, c := range []string{"email", "push"} {
-				w.must(os.Remove(w.config().Notices.Journals[c]))
-			}
-			w.change("notification", "told/order/ord_delivered/1", func(v map[string]any) { v["channels"] = nil })
-		}, 0, ""},
-		"a copy from before the record": {func(w *town) {
-			w.message("push", ids.Derive("ntf", "order/ord_delivered/1", "push"), noon.Add(-61*time.Minute))
-		}, 0, "notifications of which a copy with the same id went out, as after a crash: 1"},
-		"from before the trails": {func(w *town) {
-			w.delete("payment", "inbox/order/ord_delivered")
-			w.change("order", "order/ord_delivered", func(v map[string]any) { delete(v, "trail") })
-		}, 0, ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := newTown(t).settle()
-			tt.arrange(w)
-			r := w.audit()
-			for _, v := range r.Invariants {
-				if !v.OK && name != "dead-lettered and not told" {
-					t.Errorf("%d %s: %v", v.ID, v.Name, v.Violations)
-				}
-				if strings.Contains(strings.Join(v.Violations, "\n"), "ord_rejected") && v.ID == 7 && strings.Contains(strings.Join(v.Violations, "\n"), "never told of order/ord_rejected/1") {
-					t.Errorf("what waits with the dead letters counts as never told: %v", v.Violations)
-				}
-			}
-			if r.Pending != tt.pending || !strings.Contains(strings.Join(r.Notes, "\n"), tt.note) {
-				t.Errorf("%d pending, notes %q; want %d, %q", r.Pending, r.Notes, tt.pending, tt.note)
-			}
-		})
-	}
-}
-
 // What an open order is doing right now is no violation, unless nothing is forgiven.
 func TestInFlight(t *testing.T) {
 	w := newTown(t).settle()

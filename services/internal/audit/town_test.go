@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -21,9 +20,6 @@ import (
 	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
 	"github.com/dishmesh/dishmesh/services/internal/contract/catalogue"
 	"github.com/dishmesh/dishmesh/services/internal/customer"
-	"github.com/dishmesh/dishmesh/services/internal/ids"
-	"github.com/dishmesh/dishmesh/services/internal/inbox"
-	"github.com/dishmesh/dishmesh/services/internal/outbox"
 	"github.com/dishmesh/dishmesh/services/order"
 	"github.com/dishmesh/dishmesh/services/order/orderapi"
 	"github.com/dishmesh/dishmesh/services/payment"
@@ -199,42 +195,6 @@ func (w *town) append(s audit.Stream, id string, events ...event) {
 		"trail": cloudevent.ExtendTrail(last.Trail, cloudevent.Action(last.Name()))})
 }
 
-// takeIn does what the consumers of an event do: keep their inbox, and tell the customer, who wants no SMS.
-func (w *town) takeIn(stream string, e cloudevent.Event) {
-	w.t.Helper()
-	for _, s := range subscriptions {
-		if s.Stream == stream && slices.Contains(s.Types, e.Name()) {
-			w.put(s.App, inbox.Key(stream, e.Subject), inbox.State{Last: e.Seq()})
-		}
-	}
-	var told []map[string]any
-	for _, channel := range channels(e.Name()) {
-		if channel != "sms" {
-			told = append(told, map[string]any{"channel": channel, "status": "sent", "sent_at": e.Time})
-			w.message(channel, ids.Derive("ntf", e.ID, channel), e.Time)
-		}
-	}
-	if len(told) > 0 {
-		w.put("notification", "told/"+e.ID, map[string]any{"cause": e.ID, "channels": told})
-	}
-}
-
-// message arrives with the outside world.
-func (w *town) message(channel, id string, at time.Time) {
-	w.t.Helper()
-	f, err := os.OpenFile(w.config().Notices.Journals[channel], os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	w.must(err)
-	_, err = fmt.Fprintf(f, `{"notification_id":%q,"time":%q}`+"\n", id, at.Format(time.RFC3339Nano))
-	w.must(err)
-	w.must(f.Close())
-}
-
-// prefers has the customer's account say how they want to be told.
-func (w *town) prefers(kind string, email, sms, push bool) {
-	w.append(accounts, customer1, event{kind, map[string]any{"user_id": customer1, "email": "ada@example.org", "phone": "+491",
-		"preferences": map[string]bool{"email": email, "sms": sms, "push": push}}})
-}
-
 // What happens to an order, in the words of the streams. All orders cost 25.90.
 const (
 	total     = int64(2590)
@@ -403,19 +363,4 @@ func (w *town) copyState() string {
 		w.must(os.WriteFile(filepath.Join(dir, filepath.Base(f)), b, 0o600))
 	}
 	return dir
-}
-
-// outbox leaves an event in a slot.
-func (w *town) outbox(id string, at time.Time) {
-	w.t.Helper()
-	effect, err := outbox.Publish("fooddelivery.order", cloudevent.Event{ID: id, Data: json.RawMessage("{}")})
-	w.must(err)
-	w.put("order", "outbox/0/7", map[string]any{"key": "x", "at": at, "effects": []outbox.Effect{effect}})
-	w.put("order", "outbox/0/lease", map[string]any{"holder": "test"})
-}
-
-// prefersFrom has the customer change their preferences at a time.
-func (w *town) prefersFrom(at time.Time, email, sms, push bool) {
-	w.clock = at
-	w.prefers(userapi.EventPreferencesChanged, email, sms, push)
 }

@@ -163,6 +163,30 @@ func TestSchedules(t *testing.T) {
 	}
 }
 
+// Pauses differ, so that those who failed together don't come back together, and by no more than is said.
+func TestJitter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		seen := map[time.Duration]bool{}
+		for range 50 {
+			attempts := 0
+			f := newFixture(t, topic.Schedule{time.Second}, func(context.Context, cloudevent.Event) error {
+				if attempts++; attempts == 1 {
+					return errors.New("not yet")
+				}
+				return nil
+			})
+			_, took := f.deliver(t.Context(), encode(t, event()))
+			if !within(took, time.Second) {
+				t.Errorf("paused for %v, want 0.9 to 1.1 s", took)
+			}
+			seen[took] = true
+		}
+		if len(seen) < 25 {
+			t.Errorf("%d different pauses of 50", len(seen))
+		}
+	})
+}
+
 // A dead letter can be traced back, and one cause of several deliveries has one id.
 func TestDeadLetterEnvelope(t *testing.T) {
 	f := newFixture(t, topic.Standard, func(context.Context, cloudevent.Event) error { return problem.New(problem.NotFound, "no such order") })
