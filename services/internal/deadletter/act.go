@@ -10,7 +10,6 @@ import (
 
 	"github.com/dishmesh/dishmesh/services/internal/ids"
 	"github.com/dishmesh/dishmesh/services/internal/problem"
-	"github.com/dishmesh/dishmesh/services/internal/topic"
 )
 
 const (
@@ -188,9 +187,7 @@ func (b *Box) deliver(ctx context.Context, l stored) attempt {
 	if err == nil {
 		ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 		defer cancel()
-		if err = b.subscriber.Redeliver(ctx, l.Topic, body); errors.Is(err, topic.ErrTakenIn) {
-			err = nil
-		}
+		_, err = b.subscriber.Redeliver(ctx, l.Topic, body)
 	}
 	return attempt{entry: l.Entry, err: err, at: b.now().UTC()}
 }

@@ -15,14 +15,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/dishmesh/dishmesh/services/internal/sidecar"
+	"github.com/dishmesh/dishmesh/services/internal/topic"
 )
 
 // Subscriber is what delivers an event once more: the app's topic adapter.
 type Subscriber interface {
 	// Topics are those that the app takes in.
 	Topics() []string
-	// Redeliver makes one attempt. topic.ErrTakenIn says that the event had been taken in before.
-	Redeliver(ctx context.Context, topic string, body []byte) error
+	// Redeliver makes one attempt. It does nothing, and says so, for an event that had been taken in before.
+	Redeliver(ctx context.Context, topic string, body []byte) (topic.Result, error)
 }
 
 // Box holds the dead letters of one app.

@@ -49,14 +49,14 @@ type subscriber struct {
 
 func (s *subscriber) Topics() []string { return []string{orders, payments} }
 
-func (s *subscriber) Redeliver(_ context.Context, topic string, body []byte) error {
+func (s *subscriber) Redeliver(_ context.Context, of string, body []byte) (topic.Result, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.got = append(s.got, topic+" "+string(body))
+	s.got = append(s.got, of+" "+string(body))
 	if s.fail == nil {
-		return nil
+		return topic.Already, nil
 	}
-	return s.fail(string(body))
+	return topic.Handled, s.fail(string(body))
 }
 
 // fixture is the box of the app payment, with its routes.
