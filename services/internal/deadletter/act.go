@@ -187,7 +187,7 @@ func (b *Box) deliver(ctx context.Context, l stored) attempt {
 	if err == nil {
 		ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 		defer cancel()
-		_, err = b.subscriber.Redeliver(ctx, l.Topic, body) // had it been taken in before, nothing is left to do
+		_, err = b.subscriber.Redeliver(ctx, l.Topic, body)
 	}
 	return attempt{entry: l.Entry, err: err, at: b.now().UTC()}
 }

@@ -22,7 +22,7 @@ import (
 type Subscriber interface {
 	// Topics are those that the app takes in.
 	Topics() []string
-	// Redeliver makes one attempt, and none for an event that had been taken in before.
+	// Redeliver makes one attempt. It does nothing, and says so, for an event that had been taken in before.
 	Redeliver(ctx context.Context, topic string, body []byte) (topic.Result, error)
 }
 

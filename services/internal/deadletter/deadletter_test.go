@@ -42,22 +42,21 @@ var (
 
 // subscriber plays the topic adapter: fail decides what becomes of an event.
 type subscriber struct {
-	mu     sync.Mutex
-	fail   func(body string) error
-	result topic.Result
-	got    []string
+	mu   sync.Mutex
+	fail func(body string) error
+	got  []string
 }
 
 func (s *subscriber) Topics() []string { return []string{orders, payments} }
 
-func (s *subscriber) Redeliver(_ context.Context, t string, body []byte) (topic.Result, error) {
+func (s *subscriber) Redeliver(_ context.Context, of string, body []byte) (topic.Result, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.got = append(s.got, t+" "+string(body))
+	s.got = append(s.got, of+" "+string(body))
 	if s.fail == nil {
-		return s.result, nil
+		return topic.Already, nil
 	}
-	return s.result, s.fail(string(body))
+	return topic.Handled, s.fail(string(body))
 }
 
 // fixture is the box of the app payment, with its routes.

@@ -33,12 +33,10 @@ const maxOriginal = 640 << 10
 // dead-lettered again, under the same id. Without a letter the event goes back to the broker. A live event, which nobody
 // keeps, is counted and dropped.
 func (s *Subscriber) bury(ctx context.Context, d *delivery, cause error, attempts int) string {
-	e, topic := d.event, d.sub.Topic
 	if d.sub.Live {
-		s.log.Error("live event dropped", "event", e.ID, "topic", topic, "attempts", attempts, "cause", cause)
-		s.handled.WithLabelValues(topic, "dropped").Inc()
-		return success
+		return s.drop(d, cause)
 	}
+	e, topic := d.event, d.sub.Topic
 	now := time.Now().UTC()
 	letter := DeadLetter{Topic: topic, App: s.app, Cause: cause.Error(), Attempts: attempts, First: d.first, Last: now, Original: d.body}
 	if len(d.body) > maxOriginal {

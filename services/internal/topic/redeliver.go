@@ -3,24 +3,11 @@ package topic
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/dishmesh/dishmesh/services/internal/inbox"
 	"github.com/dishmesh/dishmesh/services/internal/problem"
 )
-
-// Topics lists the topics that the service takes in for good, each of which has a topic of dead letters.
-func (s *Subscriber) Topics() []string {
-	var topics []string
-	for _, sub := range s.subs {
-		if !sub.Live {
-			topics = append(topics, sub.Topic)
-		}
-	}
-	slices.Sort(topics)
-	return topics
-}
 
 // Result is what came of a redelivery.
 type Result string
