@@ -61,9 +61,10 @@ type Result struct {
 	Orders   int            `json:"orders"`
 	Ended    int            `json:"ended"`
 	Outcomes map[string]int `json:"outcomes"`
-	// Recovered and Settled are seconds since the harm, or since its end where it lasted: until every process was well
-	// again, and until all orders had ended, with their payouts.
+	// Recovered, Ends and Settled are seconds since the harm, or since its end where it lasted: until every process was
+	// well again, until all orders had ended, and until nothing that follows from them was on its way any more.
 	Recovered float64 `json:"recovered_seconds"`
+	Ends      float64 `json:"ends_seconds"`
 	Settled   float64 `json:"settled_seconds"`
 	// Took is the whole run, in seconds.
 	Took float64 `json:"took_seconds"`
@@ -113,6 +114,7 @@ func (s Site) harm(ctx context.Context, r Result, cfg load.Config, do func(conte
 	if l.err != nil {
 		return r, fmt.Errorf("load: %w", l.err)
 	}
+	r.Ends = seconds(time.Since(since))
 	r.judgeLoad(l.report)
 	verdict, err := s.Audit(ctx, auditWait, began)
 	if err != nil {
@@ -158,6 +160,9 @@ func violations(a audit.Report) []string {
 	}
 	if a.InFlight > 0 {
 		found = append(found, fmt.Sprintf("%d orders are in flight still", a.InFlight))
+	}
+	if a.Pending > 0 {
+		found = append(found, fmt.Sprintf("%d messages are on their way still", a.Pending))
 	}
 	return found
 }

@@ -68,8 +68,8 @@ func (r Result) Line() string {
 	if r.For > 0 {
 		lasted = fmt.Sprintf(" for %.0f s", r.For)
 	}
-	return fmt.Sprintf("seed %-4d %-14s %-20s at %4.2f s%s  well again %4.1f s, settled %4.1f s, took %4.1f s  %d of %d orders ended (%s)  %s",
-		r.Seed, r.Fault, r.Victim, r.At, lasted, r.Recovered, r.Settled, r.Took, r.Ended, r.Orders, counts(r.Outcomes), verdict)
+	return fmt.Sprintf("seed %-4d %-14s %-20s at %4.2f s%s  well again %4.1f s, orders ended %4.1f s, settled %4.1f s, took %4.1f s  %d of %d orders ended (%s)  %s",
+		r.Seed, r.Fault, r.Victim, r.At, lasted, r.Recovered, r.Ends, r.Settled, r.Took, r.Ended, r.Orders, counts(r.Outcomes), verdict)
 }
 
 func counts(n map[string]int) string {

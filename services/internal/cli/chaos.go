@@ -73,7 +73,7 @@ func addChaosFlags(cmd *cobra.Command, f *chaosFlags, seeds string) {
 	fl.StringVar(&f.seeds, "seeds", seeds, "seeds of the runs: from..to, or one")
 	fl.Uint64Var(&f.seed, "seed", 0, "repeat the run of this seed alone")
 	fl.BoolVar(&f.keepGoing, "keep-going", false, "go on after a red run")
-	fl.BoolVar(&f.json, "json", false, "print one JSON object at the end: ok, profile, red, problems, orders, seconds, runs [{fault, seed, victim, at_seconds, ended, outcomes, recovered_seconds, settled_seconds, ok, problems, …}]")
+	fl.BoolVar(&f.json, "json", false, "print one JSON object at the end: ok, profile, red, problems, orders, seconds, runs [{fault, seed, victim, at_seconds, ended, outcomes, recovered_seconds, ends_seconds, settled_seconds, ok, problems, …}]")
 	fl.IntVar(&f.ports[0], "port", 0, "port of the gateway of the platform of its own (default: a free one)")
 	fl.IntVar(&f.ports[1], "city-port", 0, "port of its city (default: a free one)")
 }
