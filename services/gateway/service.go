@@ -94,7 +94,7 @@ func build(d *run.Deps, cfg Config, now func() time.Time) (*Service, error) {
 		return nil, err
 	}
 	base, transport := d.Proxy()
-	proxy, err := newProxy(base, transport)
+	proxy, err := newProxy(base, transport, newStaleAnswers(now, d.Metrics))
 	if err != nil {
 		return nil, fmt.Errorf("address of the sidecar: %w", err)
 	}
