@@ -9,7 +9,7 @@ UPFLAGS  ?=
 export CGO_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down status test test-all unit e2e race vet lint fmt-check cross clean
+.PHONY: help build servers up down status test test-all unit e2e race vet lint fmt-check cross clean
 
 help: ## show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -17,6 +17,9 @@ help: ## show what can be made
 build: ## build the services and the dishmesh program into bin/
 	@mkdir -p $(BIN)
 	@go build -ldflags "$(LDFLAGS)" -o $(BIN)/ $(addprefix ./services/cmd/,$(SERVICES)) ./services/cmd/dishmesh
+
+servers: ## fetch the servers of the other profiles: Kafka, Redis, RabbitMQ, PostgreSQL, MariaDB
+	@components/servers.sh
 
 up: build ## build what is missing, run the platform and show a first order (UPFLAGS="--time-scale 0" for flags)
 	@$(BIN)/dishmesh up --order $(UPFLAGS)
@@ -34,7 +37,7 @@ test-all: test race ## run them, and the unit tests once more under the race det
 unit: ## run the unit and property tests
 	go test -vet=off -timeout 5m $$(go list ./services/... | grep -v /services/e2e)
 	go test -vet=off -tags acquirer_no_idempotency ./services/city/acquirer
-	cd components/runtime && go test -mod=readonly -trimpath ./resources
+	cd components/runtime && go test -mod=readonly -trimpath -tags stablecomponents ./resources ./catalogue ./daprd/redisatomic ./daprd/rabbitconfirmed
 
 e2e: build ## run the end-to-end tests on the real platform
 	DISHMESH_BIN=$(CURDIR)/$(BIN) go test -vet=off -count=1 -v -timeout 20m ./services/e2e
