@@ -2,7 +2,6 @@ package notification
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
 	"github.com/dishmesh/dishmesh/services/internal/correlation"
+	"github.com/dishmesh/dishmesh/services/internal/inbox"
 	"github.com/dishmesh/dishmesh/services/internal/outbox"
 	"github.com/dishmesh/dishmesh/services/internal/problem"
 	"github.com/dishmesh/dishmesh/services/internal/sidecar"
@@ -26,21 +26,34 @@ const (
 // settle records what became of a cause by all its channels, with the events that say so in the same transaction. It
 // goes on for a while when the store or the outbox is away, even if the delivery of the event was given up meanwhile.
 // The error joins those of the messages that are worth another try.
+//
+// The event's receipt goes with that record, unless a message is to be tried again: then the event is not done. If
+// another replica took the event in meanwhile, what was sent is recorded all the same, without the receipt.
 func (s *Service) settle(ctx context.Context, e cloudevent.Event, n notice, v *view, due []*delivery) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
+	receipt := inbox.From(ctx)
+	for _, d := range due {
+		if d.err != nil && !problem.Permanent(d.err) {
+			receipt = nil
+		}
+	}
+	var taken error
 	for delay := firstDelay; ; delay *= 2 {
 		var err error
 		if v == nil { // somebody else wrote, or our own write may have landed: what is there decides
 			v, err = s.read(ctx, e, n)
 		}
 		if err == nil {
-			err = s.record(ctx, e, n, v, due)
+			err = s.record(ctx, e, n, v, due, receipt)
 		}
 		if err == nil {
 			break
 		}
 		v = nil
+		if errors.Is(err, inbox.ErrTaken) {
+			taken, receipt = err, nil
+		}
 		if errors.Is(err, sidecar.ErrConflict) {
 			delay = firstDelay
 		}
@@ -60,12 +73,12 @@ func (s *Service) settle(ctx context.Context, e cloudevent.Event, n notice, v *v
 			again = append(again, fmt.Errorf("%s by %s: %w", d.cause, d.channel, d.err))
 		}
 	}
-	return errors.Join(again...)
+	return errors.Join(append(again, taken)...)
 }
 
 // record brings v up to date with what became of the sends and writes it.
-func (s *Service) record(ctx context.Context, e cloudevent.Event, n notice, v *view, due []*delivery) error {
-	var sent, failed []notificationapi.Channel
+func (s *Service) record(ctx context.Context, e cloudevent.Event, n notice, v *view, due []*delivery, receipt *inbox.Receipt) error {
+	var sent, failed []*notificationapi.Channel
 	tried, complete := false, !v.toldItem.Exists()
 	for _, d := range due {
 		if v.told.final(d.channel) {
@@ -74,7 +87,7 @@ func (s *Service) record(ctx context.Context, e cloudevent.Event, n notice, v *v
 		tried = true
 		state := v.told.of(d.channel)
 		d.judge(state)
-		c := notificationapi.Channel{Channel: d.channel, NotificationID: d.id, Attempts: state.Attempts, Reason: state.Reason}
+		c := &notificationapi.Channel{Channel: d.channel, NotificationId: d.id, Attempts: int32(state.Attempts), Reason: state.Reason}
 		switch state.Status {
 		case notificationapi.Sent:
 			sent = append(sent, c)
@@ -86,7 +99,7 @@ func (s *Service) record(ctx context.Context, e cloudevent.Event, n notice, v *v
 	var effects []outbox.Effect
 	for _, o := range []struct {
 		kind     string
-		channels []notificationapi.Channel
+		channels []*notificationapi.Channel
 	}{{notificationapi.TypeSent, sent}, {notificationapi.TypeFailed, failed}} {
 		if len(o.channels) == 0 {
 			continue
@@ -102,7 +115,7 @@ func (s *Service) record(ctx context.Context, e cloudevent.Event, n notice, v *v
 	if err != nil || len(ops) == 0 {
 		return err
 	}
-	return s.writes.Do(ctx, &writing{ctx: ctx, key: v.told.ID, alone: !complete, effects: effects, ops: ops}, e.Time)
+	return s.writes.Do(ctx, &writing{ctx: ctx, key: v.told.ID, alone: !complete, effects: effects, ops: ops, receipt: receipt}, e.Time)
 }
 
 // judge writes the outcome of a send to its state and names it.
@@ -128,12 +141,12 @@ func (d *delivery) judge(st *state) {
 	st.Reason = d.err.Error()
 }
 
-func (s *Service) outcomeEffect(ctx context.Context, kind string, t told, channels []notificationapi.Channel) (outbox.Effect, error) {
-	data, err := json.Marshal(notificationapi.Outcome{
-		Cause: t.Cause, Recipient: t.User, Template: t.Template, OrderID: t.OrderID, Channels: channels,
+func (s *Service) outcomeEffect(ctx context.Context, kind string, t told, channels []*notificationapi.Channel) (outbox.Effect, error) {
+	schema, data, err := notificationapi.Events.Encode(kind, &notificationapi.Outcome{
+		Cause: t.Cause, Recipient: t.User, Template: t.Template, OrderId: t.OrderID, Channels: channels,
 	})
 	if err != nil {
-		return outbox.Effect{}, fmt.Errorf("event %s: %w", kind, err)
+		return outbox.Effect{}, err
 	}
 	correlationID := t.OrderID
 	if correlationID == "" {
@@ -141,7 +154,7 @@ func (s *Service) outcomeEffect(ctx context.Context, kind string, t told, channe
 	}
 	return outbox.Publish(cloudevent.Topic("notification"), cloudevent.Event{
 		SpecVersion: "1.0", ID: "notification/" + t.ID + "/" + strconv.Itoa(t.Events), Source: "dishmesh/" + Name,
-		Type: cloudevent.Prefix + kind, Subject: t.ID, Time: s.now().UTC(), DataContentType: "application/json",
+		Type: cloudevent.Prefix + kind, Subject: t.ID, Time: s.now().UTC(), DataContentType: "application/json", DataSchema: schema,
 		Sequence: strconv.Itoa(t.Events), CorrelationID: correlationID,
 		TraceParent: correlation.From(ctx).TraceParent, Data: data,
 	})

@@ -12,8 +12,8 @@ import (
 	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
 	"github.com/dishmesh/dishmesh/services/internal/eventstore"
 	"github.com/dishmesh/dishmesh/services/internal/run"
-	"github.com/dishmesh/dishmesh/services/internal/topic"
 	"github.com/dishmesh/dishmesh/services/internal/web"
+	"github.com/dishmesh/dishmesh/services/payment/paymentapi"
 )
 
 // Config is what the payment service can be set to.
@@ -38,7 +38,7 @@ func New(d *run.Deps, cfg Config) (run.Service, error) {
 	s := &Service{
 		cfg: cfg, deps: d,
 		store: eventstore.New(d.State, d.UseOutbox(), eventstore.Options[account]{
-			Name: streamName, Source: "dishmesh/payment", Topic: cloudevent.Topic("payment"), Apply: apply,
+			Name: streamName, Source: "dishmesh/payment", Topic: cloudevent.Topic("payment"), Events: paymentapi.Events, Apply: apply,
 		}),
 		acquirer: &acquirer{
 			binding: d.Binding, apiKey: cfg.AcquirerAPIKey, timeout: cfg.AcquirerTimeout, log: d.Log,
@@ -61,7 +61,8 @@ func (s *Service) Routes(r *mux.Router) {
 	r.Handle("/internal/payments/{order}/refund", web.HandlerFunc(s.handleRefund)).Methods("POST")
 	r.Handle("/internal/payments/{order}", web.HandlerFunc(s.handleInternalGet)).Methods("GET")
 	r.Handle("/v1/payments/{order}", web.HandlerFunc(s.handleGet)).Methods("GET")
-	s.deps.Topics.Handle(r, cloudevent.Topic("order"), topic.Money, s.onOrderEvent)
+	s.deps.Topics.Handle(r, s.subscriptions()...)
+	s.store.Serve(r)
 }
 
 // history gives the state of a payment and the events behind it; version 0 if there are none.
