@@ -12,7 +12,7 @@ SEEDS    ?= 1..200
 export CGO_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build generate contracts contracts-release up down status test test-all test-faults unit e2e race vet lint fmt-check cross clean
+.PHONY: help build servers generate contracts contracts-release up down status test test-all test-faults unit e2e race vet lint fmt-check cross clean
 
 help: ## show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -20,6 +20,9 @@ help: ## show what can be made
 build: ## build the services and the dishmesh program into bin/
 	@mkdir -p $(BIN)
 	@go build -ldflags "$(LDFLAGS)" -o $(BIN)/ $(addprefix ./services/cmd/,$(SERVICES)) ./services/cmd/dishmesh
+
+servers: ## fetch the servers of the other profiles: Kafka, Redis, RabbitMQ, PostgreSQL, MariaDB
+	@components/servers.sh
 
 generate: ## write the code that follows from the protobuf contracts
 	go generate ./services/...
@@ -54,7 +57,7 @@ test-faults: build ## kill, crash and hang processes by seed, stop the broker, a
 unit: ## run the unit and property tests
 	go test -vet=off -timeout 5m $$(go list ./services/... | grep -v /services/e2e)
 	go test -vet=off -tags acquirer_no_idempotency ./services/city/acquirer
-	cd components/runtime && go test -mod=readonly -trimpath ./resources
+	cd components/runtime && go test -mod=readonly -trimpath -tags stablecomponents ./resources ./catalogue ./daprd/redisatomic ./daprd/rabbitconfirmed
 
 e2e: build ## run the end-to-end tests on the real platform
 	DISHMESH_BIN=$(CURDIR)/$(BIN) go test -vet=off -count=1 -v -timeout 20m ./services/e2e

@@ -85,7 +85,11 @@ func (s *chaosSite) load(ctx context.Context, cfg load.Config) (load.Report, err
 }
 
 func (s *chaosSite) audit(ctx context.Context, wait time.Duration, since time.Time) (audit.Report, error) {
-	cfg := auditConfig(s.data)
+	cfg, done, err := auditConfig(ctx, s.data)
+	defer done()
+	if err != nil {
+		return audit.Report{}, err
+	}
 	cfg.Wait, cfg.Since = wait, since
 	return audit.Run(ctx, cfg)
 }

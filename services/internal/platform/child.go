@@ -132,6 +132,11 @@ func (c *child) run(ctx context.Context) {
 
 // once starts the process, reports when it is ready and returns when it has ended.
 func (c *child) once(ctx context.Context, begun time.Time, everReady *bool) error {
+	if c.part.Prepare != nil {
+		if err := c.part.Prepare(ctx); err != nil {
+			return fmt.Errorf("cannot start %s: %w", c.part.Name, err)
+		}
+	}
 	cmd, logFile, err := c.command()
 	if err != nil {
 		return err
@@ -218,6 +223,7 @@ func (c *child) command() (*exec.Cmd, *os.File, error) {
 	cmd.Env = append(baseEnv(), extra...)
 	cmd.Stdout, cmd.Stderr = logFile, logFile
 	cmd.SysProcAttr = childAttr()
+	cmd.SysProcAttr.Credential = c.part.Credential
 	return cmd, logFile, nil
 }
 
@@ -296,7 +302,7 @@ func (c *child) signal(sig syscall.Signal) bool {
 
 // stop ends the process: SIGTERM, and SIGKILL once the grace is over. The run context must be cancelled already.
 func (c *child) stop(grace time.Duration) {
-	c.signal(syscall.SIGTERM)
+	c.signal(c.stopSignal())
 	select {
 	case <-c.done:
 	case <-time.After(grace):
@@ -306,9 +312,17 @@ func (c *child) stop(grace time.Duration) {
 	c.sup.event(Event{Part: c.part.Name, State: StateStopped})
 }
 
+// stopSignal asks for an orderly end.
+func (c *child) stopSignal() syscall.Signal {
+	if c.part.StopSignal != 0 {
+		return c.part.StopSignal
+	}
+	return syscall.SIGTERM
+}
+
 // restart ends the process for another start at once: orderly, or with SIGKILL when kill is set.
 func (c *child) restart(kill bool) error {
-	sig := syscall.SIGTERM
+	sig := c.stopSignal()
 	if kill {
 		sig = syscall.SIGKILL
 	}

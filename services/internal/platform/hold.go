@@ -51,7 +51,7 @@ func (c *child) hold(kill bool) error {
 		return nil
 	}
 	// One that is between two starts has no process: it will not get the next.
-	if c.signal(syscall.SIGTERM) {
+	if c.signal(c.stopSignal()) {
 		c.killAfterGrace(pid, cmd)
 	}
 	return nil

@@ -154,6 +154,22 @@ func (s *Supervisor) child(name string) (*child, error) {
 	return nil, fmt.Errorf("there is no process named %q; there are %s", name, strings.Join(s.Names(), ", "))
 }
 
+// WaitReady waits until a part is ready, also one that was before.
+func (s *Supervisor) WaitReady(ctx context.Context, name string) error {
+	c, err := s.child(name)
+	if err != nil {
+		return err
+	}
+	return pollReady(ctx, func(context.Context) error {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.state != StateReady {
+			return fmt.Errorf("%s is %s", name, c.state)
+		}
+		return nil
+	})
+}
+
 // Names lists the parts in the order of their start.
 func (s *Supervisor) Names() []string {
 	out := make([]string, len(s.order))
