@@ -10,12 +10,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // Config describes one broker.
@@ -89,36 +86,7 @@ func (b *Broker) Close() { b.cluster.Close() }
 
 // createTopics asks for the topics as any client would: only topics made so are kept on disk.
 func (b *Broker) createTopics(ctx context.Context, topics []Topic) error {
-	if len(topics) == 0 {
-		return nil
-	}
-	client, err := kgo.NewClient(kgo.SeedBrokers(b.addr), kgo.ClientID("dishmesh-broker"))
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	req := kmsg.NewPtrCreateTopicsRequest()
-	req.TimeoutMillis = 10_000
-	for _, t := range topics {
-		topic := kmsg.NewCreateTopicsRequestTopic()
-		topic.Topic, topic.NumPartitions, topic.ReplicationFactor = t.Name, t.Partitions, 1
-		req.Topics = append(req.Topics, topic)
-	}
-	resp, err := req.RequestWith(ctx, client)
-	if err != nil {
-		return fmt.Errorf("create topics: %w", err)
-	}
-	const alreadyExists = 36 // Kafka protocol, error code TOPIC_ALREADY_EXISTS
-	var failed []string
-	for _, t := range resp.Topics {
-		if t.ErrorCode != 0 && t.ErrorCode != alreadyExists {
-			failed = append(failed, fmt.Sprintf("%s (code %d)", t.Topic, t.ErrorCode))
-		}
-	}
-	if len(failed) > 0 {
-		return fmt.Errorf("create topics: %s", strings.Join(failed, ", "))
-	}
-	return nil
+	return CreateTopics(ctx, b.addr, topics)
 }
 
 // kafkaLogger hands kfake's messages to slog.

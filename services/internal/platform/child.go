@@ -30,6 +30,7 @@ const (
 	StateStarting State = "starting" // process runs, not ready yet
 	StateReady    State = "ready"
 	StateBackoff  State = "restarting" // died, waits for its next start
+	StateHeld     State = "held"       // ended, and kept so until it is released
 	StateStopped  State = "stopped"
 	StateFailed   State = "failed" // never became ready
 )
@@ -50,6 +51,8 @@ type child struct {
 	restarts int
 	lastExit string
 	quick    bool // the next restart needs no back-off, because somebody asked for it
+	// held is closed when the part may start again; nil while nobody holds it down.
+	held chan struct{}
 }
 
 func (c *child) setState(s State) {
@@ -81,9 +84,22 @@ func (c *child) run(ctx context.Context) {
 		c.mu.Lock()
 		c.lastExit, c.pid, c.cmd = err.Error(), 0, nil
 		c.state = StateBackoff
-		quick := c.quick
+		quick, held := c.quick, c.held
 		c.quick = false
+		if held != nil {
+			c.state = StateHeld
+		}
 		c.mu.Unlock()
+		if held != nil {
+			c.sup.event(Event{Part: c.part.Name, State: StateHeld})
+			select {
+			case <-held:
+				quick, backoff = true, firstBackoff
+			case <-ctx.Done():
+				c.setState(StateStopped)
+				return
+			}
+		}
 		if !everReady && attempt >= startAttempts {
 			c.setState(StateFailed)
 			c.sup.fail(c, err)
@@ -112,6 +128,11 @@ func (c *child) run(ctx context.Context) {
 
 // once starts the process, reports when it is ready and returns when it has ended.
 func (c *child) once(ctx context.Context, begun time.Time, everReady *bool) error {
+	if c.part.Prepare != nil {
+		if err := c.part.Prepare(ctx); err != nil {
+			return fmt.Errorf("cannot start %s: %w", c.part.Name, err)
+		}
+	}
 	cmd, logFile, err := c.command()
 	if err != nil {
 		return err
@@ -183,6 +204,7 @@ func (c *child) command() (*exec.Cmd, *os.File, error) {
 	cmd.Env = append(baseEnv(), extra...)
 	cmd.Stdout, cmd.Stderr = logFile, logFile
 	cmd.SysProcAttr = childAttr()
+	cmd.SysProcAttr.Credential = c.part.Credential
 	return cmd, logFile, nil
 }
 
@@ -230,7 +252,7 @@ func (c *child) signal(sig syscall.Signal) bool {
 
 // stop ends the process: SIGTERM, and SIGKILL once the grace is over. The run context must be cancelled already.
 func (c *child) stop(grace time.Duration) {
-	c.signal(syscall.SIGTERM)
+	c.signal(c.stopSignal())
 	select {
 	case <-c.done:
 	case <-time.After(grace):
@@ -240,9 +262,39 @@ func (c *child) stop(grace time.Duration) {
 	c.sup.event(Event{Part: c.part.Name, State: StateStopped})
 }
 
+// stopSignal asks for an orderly end.
+func (c *child) stopSignal() syscall.Signal {
+	if c.part.StopSignal != 0 {
+		return c.part.StopSignal
+	}
+	return syscall.SIGTERM
+}
+
+// hold ends the process and keeps it from starting until release.
+func (c *child) hold(kill bool) error {
+	c.mu.Lock()
+	if c.held != nil {
+		c.mu.Unlock()
+		return nil
+	}
+	c.held = make(chan struct{})
+	c.mu.Unlock()
+	return c.restart(kill)
+}
+
+// release lets a held part start again.
+func (c *child) release() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.held != nil {
+		close(c.held)
+		c.held = nil
+	}
+}
+
 // restart ends the process for another start at once: orderly, or with SIGKILL when kill is set.
 func (c *child) restart(kill bool) error {
-	sig := syscall.SIGTERM
+	sig := c.stopSignal()
 	if kill {
 		sig = syscall.SIGKILL
 	}

@@ -183,11 +183,14 @@ func TestComponentsFindTheirEnvironment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &plan{cfg: Config{Home: home, Apps: Apps()}, layout: l}
+	p := &plan{cfg: Config{Home: home, Apps: Apps()}, layout: l, profile: embedded(t)}
 	if p.tokens, err = newTokens(l, Apps()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := p.choosePorts(openPorts(l)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.servers(); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(p.caFile(), nil, 0o600); err != nil {

@@ -75,18 +75,29 @@ func serveControl(r *running) (*controlServer, error) {
 	})
 	again := func(kill bool) http.HandlerFunc {
 		return func(w http.ResponseWriter, req *http.Request) {
-			if err := r.sup.Restart(req.URL.Query().Get("name"), kill); err != nil {
-				http.Error(w, err.Error(), http.StatusNotFound)
-				return
-			}
-			w.WriteHeader(http.StatusAccepted)
+			answer(w, r.sup.Restart(req.URL.Query().Get("name"), kill))
 		}
 	}
 	mux.HandleFunc("POST /restart", again(false))
 	mux.HandleFunc("POST /kill", again(true))
+	mux.HandleFunc("POST /hold", func(w http.ResponseWriter, req *http.Request) {
+		answer(w, r.sup.Hold(req.URL.Query().Get("name"), req.URL.Query().Get("kill") != ""))
+	})
+	mux.HandleFunc("POST /release", func(w http.ResponseWriter, req *http.Request) {
+		answer(w, r.sup.Release(req.URL.Query().Get("name")))
+	})
 	c := &controlServer{server: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, path: path}
 	go func() { _ = c.server.Serve(ln) }()
 	return c, nil
+}
+
+// answer says that a command was taken, or that it names no process.
+func answer(w http.ResponseWriter, err error) {
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusNotFound)
+		return
+	}
+	w.WriteHeader(http.StatusAccepted)
 }
 
 func (c *controlServer) close() {
@@ -130,6 +141,20 @@ func (c *Client) Restart(ctx context.Context, name string) error {
 // Kill ends one process with SIGKILL; the supervisor starts it again after its back-off.
 func (c *Client) Kill(ctx context.Context, name string) error {
 	return c.do(ctx, http.MethodPost, "/kill?name="+url.QueryEscape(name), nil)
+}
+
+// Hold ends one process, with SIGKILL when kill is set, and keeps it down until Release.
+func (c *Client) Hold(ctx context.Context, name string, kill bool) error {
+	query := url.Values{"name": {name}}
+	if kill {
+		query.Set("kill", "1")
+	}
+	return c.do(ctx, http.MethodPost, "/hold?"+query.Encode(), nil)
+}
+
+// Release lets a held process start again.
+func (c *Client) Release(ctx context.Context, name string) error {
+	return c.do(ctx, http.MethodPost, "/release?name="+url.QueryEscape(name), nil)
 }
 
 func (c *Client) do(ctx context.Context, method, path string, into any) error {

@@ -159,21 +159,3 @@ func (h Home) Components(elem ...string) string {
 
 // RuntimeModule is the folder of the module that pins the Dapr runtime.
 func (h Home) RuntimeModule() string { return h.Components("runtime") }
-
-// notProfiles are folders of components/ that hold something else than a profile.
-var notProfiles = map[string]bool{"subscriptions": true, "configuration": true, "resiliency": true, "runtime": true}
-
-// Profiles lists the profiles that can be chosen.
-func (h Home) Profiles() ([]string, error) {
-	entries, err := os.ReadDir(h.Components())
-	if err != nil {
-		return nil, err
-	}
-	var out []string
-	for _, e := range entries {
-		if e.IsDir() && !notProfiles[e.Name()] {
-			out = append(out, e.Name())
-		}
-	}
-	return out, nil
-}

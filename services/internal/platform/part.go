@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"syscall"
 	"time"
 )
 
@@ -17,7 +18,7 @@ type Phase int
 const (
 	PhaseTrust Phase = iota // sentry
 	PhaseControl
-	PhaseBroker
+	PhaseBroker // and the servers of the stores
 	PhaseSidecar
 	PhaseService
 	PhaseCity
@@ -27,6 +28,7 @@ const (
 const (
 	KindControl = "control"
 	KindBroker  = "broker"
+	KindStore   = "store"
 	KindService = "service"
 	KindSidecar = "sidecar"
 	KindCity    = "city"
@@ -60,6 +62,12 @@ type Part struct {
 	Grace time.Duration
 	// Phase decides when the part stops.
 	Phase Phase
+	// Prepare, where it is set, is called before each start, after Needs are ready.
+	Prepare func(context.Context) error
+	// Credential is the user that the process runs as; nil means the supervisor's.
+	Credential *syscall.Credential
+	// StopSignal asks for an orderly end; 0 means SIGTERM.
+	StopSignal syscall.Signal
 }
 
 // probeClient keeps no connections: a probe is rare, and an idle connection would hide that a port changed hands.

@@ -8,11 +8,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 
+	"github.com/dishmesh/dishmesh/services/internal/broker"
 	"github.com/dishmesh/dishmesh/services/internal/daprruntime"
+	"github.com/dishmesh/dishmesh/services/internal/profile"
 )
 
 // Apps lists the services, which are also the Dapr app ids, in the order in which status shows them.
@@ -36,6 +39,17 @@ type plan struct {
 	apps    map[string]AppEndpoint
 	tokens  map[string]AppTokens
 	secrets Secrets
+	profile *profile.Profile
+
+	// only are the servers to run, all when empty; topics and subscriptions replace the platform's when set.
+	only          []string
+	topics        []broker.Topic
+	subscriptions []broker.Subscription
+
+	// What servers has found out: the environment of the components, the parts, and the one that events go through.
+	serverEnv   []string
+	serverParts []string
+	brokerPart  string
 }
 
 func (p *plan) port(name string) string { return strconv.Itoa(p.ports[name]) }
@@ -43,8 +57,13 @@ func (p *plan) port(name string) string { return strconv.Itoa(p.ports[name]) }
 func (p *plan) caFile() string { return filepath.Join(p.layout.Certs(), "ca.crt") }
 
 // parts lists every process in the order of need.
-func (p *plan) parts() []Part {
-	parts := []Part{p.sentry(), p.broker(), p.placement(), p.scheduler()}
+func (p *plan) parts() ([]Part, error) {
+	servers, err := p.servers()
+	if err != nil {
+		return nil, err
+	}
+	parts := append([]Part{p.sentry()}, servers...)
+	parts = append(parts, p.placement(), p.scheduler())
 	for _, app := range p.cfg.Apps {
 		parts = append(parts, p.service(app))
 	}
@@ -54,7 +73,7 @@ func (p *plan) parts() []Part {
 	if p.cfg.CityArgs != nil {
 		parts = append(parts, p.city())
 	}
-	return parts
+	return parts, nil
 }
 
 // logFlags are the flags for logging, which all programs of the runtime share.
@@ -111,17 +130,59 @@ func (p *plan) scheduler() Part {
 	return part
 }
 
-func (p *plan) broker() Part {
-	args := []string{"broker", "--data", p.layout.Broker(), "--port", p.port("broker"), "--health-port", p.port("broker/healthz"),
-		"--subscriptions", p.cfg.Home.Components("subscriptions")}
-	if p.cfg.SyncWrites {
-		args = append(args, "--sync")
+// servers lists the processes of the brokers and stores that the profile needs, and notes how sidecars reach them.
+func (p *plan) servers() ([]Part, error) {
+	var parts []Part
+	p.serverEnv, p.serverParts, p.brokerPart = nil, nil, ""
+	for _, s := range p.serverList() {
+		at, err := site(p.cfg, p.layout, s.Name(), p.ports, p.secrets)
+		if err != nil {
+			return nil, err
+		}
+		if p.topics != nil {
+			at.Topics, at.Subscriptions = p.topics, p.subscriptions
+		}
+		p.serverEnv = append(p.serverEnv, s.Env(at)...)
+		var before []string
+		for _, process := range s.Processes(at) {
+			part := serverPart(p.cfg, s, process, at.Dir, before)
+			before = append(before, part.Name)
+			parts = append(parts, part)
+			p.serverParts = append(p.serverParts, part.Name)
+			if s.Name() == p.profile.EventServer() {
+				p.brokerPart = part.Name // the last of its processes is the server itself
+			}
+		}
 	}
-	return Part{
-		Name: "broker", Kind: KindBroker, Path: p.cfg.Self, Args: args, Env: p.cfg.partEnv("broker"), Dir: p.layout.Data,
-		Phase: PhaseBroker, Ready: HTTPReady("http://" + local(p.ports["broker/healthz"]) + "/healthz"),
-		ReadyWithin: 30 * time.Second, Grace: 1500 * time.Millisecond,
+	return parts, nil
+}
+
+// serverList are the servers of the profile, or those of it that were asked for.
+func (p *plan) serverList() []profile.Server {
+	return slices.DeleteFunc(p.profile.ServerList(), func(s profile.Server) bool {
+		return len(p.only) > 0 && !slices.Contains(p.only, s.Name())
+	})
+}
+
+// chooseServerPorts fills in the ports of the servers.
+func (p *plan) chooseServerPorts(book *portBook) (err error) {
+	for _, s := range p.serverList() {
+		for _, n := range s.Ports() {
+			if p.ports[n], err = book.pick(n); err != nil {
+				return err
+			}
+		}
 	}
+	return nil
+}
+
+// kafkaAddress is where the Kafka protocol is spoken, empty when the profile's events go another way.
+func (p *plan) kafkaAddress() string {
+	switch name := p.profile.EventServer(); name {
+	case profile.Embedded{}.Name(), profile.Kafka{}.Name():
+		return local(p.ports[name])
+	}
+	return ""
 }
 
 func (p *plan) service(app string) Part {
@@ -157,9 +218,7 @@ func (p *plan) sidecar(app string) Part {
 		"--placement-host-address", local(p.ports["placement"]), "--scheduler-host-address", local(p.ports["scheduler"]),
 		"--enable-mtls", "--sentry-address", local(p.ports["sentry"]), "--control-plane-trust-domain", trustDomain,
 		"--config", p.cfg.Home.Components("configuration", "local.yaml"),
-		"--resources-path", p.cfg.Home.Components(p.cfg.Profile),
-		"--resources-path", p.cfg.Home.Components("subscriptions"),
-		"--resources-path", p.cfg.Home.Components("resiliency"),
+		"--resources-path", p.layout.Resources(),
 		// A slow service queues at its own sidecar and no further; nobody may take it all.
 		"--app-max-concurrency", "256", "--max-body-size", "1Mi",
 		"--disable-init-endpoints", "config,subscribe", "--dapr-graceful-shutdown-seconds", "2",
@@ -168,13 +227,12 @@ func (p *plan) sidecar(app string) Part {
 	}
 	env := []string{
 		"DAPR_API_TOKEN=" + tok.DaprAPI, "APP_API_TOKEN=" + tok.AppAPI, "DAPR_HOST_IP=127.0.0.1", "NAMESPACE=default",
-		"KAFKA_BROKERS=" + local(p.ports["broker"]),
 		"ACQUIRER_URL=http://" + local(p.ports["city"]) + "/acquirer",
 		"SMS_URL=http://" + local(p.ports["city"]) + "/sms",
 		"PUSH_URL=http://" + local(p.ports["city"]) + "/push",
 		"SMTP_HOST=127.0.0.1", "SMTP_PORT=" + p.port("smtp"),
 	}
-	static := p.cfg.partEnv(name, env...)
+	static := p.cfg.partEnv(name, append(env, p.serverEnv...)...)
 	return Part{
 		Name: name, Kind: KindSidecar, App: app, Path: p.runtime.Path(daprruntime.Daprd), Args: append(args, p.logFlags()...),
 		Env: func() ([]string, error) {
@@ -185,7 +243,7 @@ func (p *plan) sidecar(app string) Part {
 			out, err := static()
 			return append(out, "DAPR_TRUST_ANCHORS="+string(ca)), err
 		},
-		Dir: p.layout.Data, Needs: []string{"sentry", "broker", "placement", "scheduler", app}, Phase: PhaseSidecar,
+		Dir: p.layout.Data, Needs: append([]string{"sentry", "placement", "scheduler", app}, p.serverParts...), Phase: PhaseSidecar,
 		Ready: HTTPReady("http://"+local(ep.DaprHTTPPort)+"/v1.0/healthz", "http://"+local(ep.AppPort)+"/readyz"),
 		// Ten sidecars start at once on what may be two cores.
 		ReadyWithin: 60 * time.Second, Grace: 2500 * time.Millisecond,
@@ -238,7 +296,10 @@ func (p *plan) choosePorts(book *portBook) (notes []string, err error) {
 		}
 		p.ports[w.name] = port
 	}
-	names := []string{"smtp", "broker", "broker/healthz", "placement/raft", "scheduler/etcd", "scheduler/peer"}
+	if err := p.chooseServerPorts(book); err != nil {
+		return nil, err
+	}
+	names := []string{"smtp", "placement/raft", "scheduler/etcd", "scheduler/peer"}
 	for _, n := range []string{"sentry", "placement", "scheduler"} {
 		names = append(names, n, n+"/healthz")
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/dishmesh/dishmesh/services/internal/daprruntime"
+	"github.com/dishmesh/dishmesh/services/internal/profile"
 )
 
 // Config says how to run the platform.
@@ -41,6 +42,9 @@ type Config struct {
 	LogLevel string
 	// SyncWrites makes the broker flush every batch to the disk.
 	SyncWrites bool
+
+	// profile is what Profile comes to, once check has read it.
+	profile *profile.Profile
 }
 
 // partEnv is the environment of a part, with what --set adds at the end, where it wins.
@@ -112,14 +116,17 @@ func (c *Config) check() error {
 	if c.LogLevel == "" {
 		c.LogLevel = "info"
 	}
-	profiles, err := c.Home.Profiles()
+	p, err := loadProfile(context.Background(), *c)
 	if err != nil {
-		return fmt.Errorf("read the components of the checkout: %w", err)
+		return err
 	}
-	if !slices.Contains(profiles, c.Profile) {
-		return fmt.Errorf("there is no profile %q: choose one of %s with --profile", c.Profile, strings.Join(profiles, ", "))
+	c.Profile, c.profile = p.Spec, p
+	known := []string{"sentry", "placement", "scheduler", "city"}
+	for _, s := range p.ServerList() {
+		for _, process := range s.Processes(profile.Site{}) {
+			known = append(known, process.Name)
+		}
 	}
-	known := []string{"sentry", "placement", "scheduler", "broker", "city"}
 	for _, app := range Apps() {
 		known = append(known, app, SidecarName(app))
 	}
@@ -210,7 +217,13 @@ func (r *running) prepare(ctx context.Context) error {
 	if err := checkRoom(r.layout); err != nil {
 		return err
 	}
-	p := &plan{cfg: r.cfg, layout: r.layout}
+	p := &plan{cfg: r.cfg, layout: r.layout, profile: r.cfg.profile}
+	if err := keepProfile(r.layout, p.profile.Spec); err != nil {
+		return err
+	}
+	if err := p.profile.Write(r.layout.Resources()); err != nil {
+		return fmt.Errorf("write the components of the profile: %w", err)
+	}
 	if p.secrets, err = ensureSecrets(r.layout); err != nil {
 		return err
 	}
@@ -255,13 +268,17 @@ func (r *running) prepare(ctx context.Context) error {
 	}
 	r.info = RunInfo{
 		Version: r.cfg.Version, PID: os.Getpid(), Started: r.started.UTC(), Profile: r.cfg.Profile, Data: r.layout.Data,
-		Home: r.cfg.Home.Dir, GatewayURL: "http://" + local(p.ports["public"]), Broker: local(p.ports["broker"]),
+		Home: r.cfg.Home.Dir, GatewayURL: "http://" + local(p.ports["public"]), Broker: p.kafkaAddress(),
 		ControlSocket: r.layout.ControlSocket(), TimeScale: r.cfg.TimeScale, Apps: p.apps,
 	}
 	if r.cfg.CityArgs != nil {
 		r.info.CityURL, r.info.SMTP = "http://"+local(p.ports["city"]), local(p.ports["smtp"])
 	}
-	sup, err := NewSupervisor(SupervisorConfig{Parts: p.parts(), LogPath: r.layout.Log, OnEvent: r.onEvent, OnChange: r.writeInfo})
+	parts, err := p.parts()
+	if err != nil {
+		return err
+	}
+	sup, err := NewSupervisor(SupervisorConfig{Parts: parts, LogPath: r.layout.Log, OnEvent: r.onEvent, OnChange: r.writeInfo})
 	if err != nil {
 		return err
 	}

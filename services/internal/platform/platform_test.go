@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/dishmesh/dishmesh/services/internal/profile"
 )
 
 func layout(t *testing.T) Layout {
@@ -94,10 +96,23 @@ func TestPorts(t *testing.T) {
 	}
 }
 
+func embedded(t *testing.T) *profile.Profile {
+	t.Helper()
+	home, err := FindHome()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := profile.Load(home.Components(), profile.Default)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
 func TestChoosePortsTellsOfABusyDefault(t *testing.T) {
 	// Whether 8080 is free on this machine or not, the gateway gets a port that is, and a note when it isn't 8080.
 	wasFree := portFree(DefaultGatewayPort)
-	p := &plan{cfg: Config{Apps: []string{"gateway"}}}
+	p := &plan{cfg: Config{Apps: []string{"gateway"}}, profile: embedded(t)}
 	notes, err := p.choosePorts(openPorts(layout(t)))
 	if err != nil {
 		t.Fatal(err)
@@ -228,7 +243,7 @@ func TestSecretsStayOutOfArguments(t *testing.T) {
 	if err := cfg.check(); err != nil {
 		t.Fatal(err)
 	}
-	p := &plan{cfg: cfg, layout: l}
+	p := &plan{cfg: cfg, layout: l, profile: cfg.profile}
 	if p.secrets, err = ensureSecrets(l); err != nil {
 		t.Fatal(err)
 	}
@@ -241,11 +256,14 @@ func TestSecretsStayOutOfArguments(t *testing.T) {
 	if err := os.WriteFile(p.caFile(), []byte("certificate"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	secrets := []string{p.secrets.AcquirerAPIKey}
+	secrets := []string{p.secrets.AcquirerAPIKey, p.secrets.ServerPassword}
 	for _, tok := range p.tokens {
 		secrets = append(secrets, tok.DaprAPI, tok.AppAPI)
 	}
-	parts := p.parts()
+	parts, err := p.parts()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if got, want := len(parts), 4+2*len(Apps())+1; got != want {
 		t.Errorf("%d processes, want %d", got, want)
 	}

@@ -69,6 +69,13 @@ func (b *portBook) take(name string, port int) int {
 	return port
 }
 
+// keepAll remembers every port of the last run, also of parts that are not started this time.
+func (b *portBook) keepAll() {
+	for name, port := range b.old {
+		b.now[name] = port
+	}
+}
+
 func (b *portBook) save() error { return writeJSON(b.path, b.now, 0o600) }
 
 // PortBusyError says that a port that was asked for is taken.

@@ -22,7 +22,7 @@ type RunInfo struct {
 	// GatewayURL and CityURL are what people open.
 	GatewayURL string `json:"gateway_url"`
 	CityURL    string `json:"city_url"`
-	// Broker is the host and port of the Kafka protocol.
+	// Broker is the host and port of the Kafka protocol; empty with a broker that speaks another one.
 	Broker string `json:"broker"`
 	// SMTP is the host and port of the city's mail server.
 	SMTP          string                 `json:"smtp"`

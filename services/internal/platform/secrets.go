@@ -52,19 +52,26 @@ func ensureAccounts(l Layout) error {
 // Secrets is what the platform shares with the outside world.
 type Secrets struct {
 	AcquirerAPIKey string `json:"acquirer_api_key"`
+	// ServerPassword guards the brokers and stores that the platform starts.
+	ServerPassword string `json:"server_password"`
 }
 
 // ensureSecrets reads secrets.json and writes it on the first start.
 func ensureSecrets(l Layout) (Secrets, error) {
 	var s Secrets
 	err := readJSON(l.Secrets(), &s)
-	if err == nil && s.AcquirerAPIKey != "" {
+	if err == nil && s.AcquirerAPIKey != "" && s.ServerPassword != "" {
 		return s, nil
 	}
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return s, fmt.Errorf("%s is broken, mend it or remove it: %w", l.Secrets(), err)
 	}
-	s.AcquirerAPIKey = randomToken()
+	if s.AcquirerAPIKey == "" {
+		s.AcquirerAPIKey = randomToken()
+	}
+	if s.ServerPassword == "" {
+		s.ServerPassword = randomToken()
+	}
 	return s, writeJSON(l.Secrets(), s, 0o600)
 }
 

@@ -137,6 +137,41 @@ func (s *Supervisor) Restart(name string, kill bool) error {
 	return c.restart(kill)
 }
 
+// Hold ends a part, by SIGKILL when kill is set, and keeps it down until Release: an outage.
+func (s *Supervisor) Hold(name string, kill bool) error {
+	c := s.children[name]
+	if c == nil {
+		return fmt.Errorf("there is no process named %q; there are %s", name, strings.Join(s.Names(), ", "))
+	}
+	return c.hold(kill)
+}
+
+// Release lets a held part start again at once. It returns before the part is ready.
+func (s *Supervisor) Release(name string) error {
+	c := s.children[name]
+	if c == nil {
+		return fmt.Errorf("there is no process named %q; there are %s", name, strings.Join(s.Names(), ", "))
+	}
+	c.release()
+	return nil
+}
+
+// WaitReady waits until a part is ready, also one that was before.
+func (s *Supervisor) WaitReady(ctx context.Context, name string) error {
+	c := s.children[name]
+	if c == nil {
+		return fmt.Errorf("there is no process named %q; there are %s", name, strings.Join(s.Names(), ", "))
+	}
+	return pollReady(ctx, func(context.Context) error {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.state != StateReady {
+			return fmt.Errorf("%s is %s", name, c.state)
+		}
+		return nil
+	})
+}
+
 // Names lists the parts in the order of their start.
 func (s *Supervisor) Names() []string {
 	out := make([]string, len(s.order))
