@@ -160,8 +160,12 @@ func runConformance(cmd *cobra.Command, f conformanceFlags, checks []conformance
 	if err != nil {
 		return err
 	}
-	if err := rig.CheckProfile(home, f.profile); err != nil {
-		return usageError("%v", err)
+	missing, err := rig.Check(ctx, home, f.profile)
+	if err != nil {
+		return &ExitError{Code: ExitUsage, Err: err}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("profile %s cannot run here: %s", f.profile, strings.Join(missing, "; "))
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -187,11 +191,7 @@ func runConformance(cmd *cobra.Command, f conformanceFlags, checks []conformance
 	}
 	watch := newCheckWatcher(cmd.ErrOrStderr(), len(checks))
 	watch.say("starting profile %s in %s", f.profile, data)
-	profile, err := rig.Load(home, f.profile, data, self)
-	if err != nil {
-		return err
-	}
-	bench, err := rig.Open(ctx, rig.Config{Data: data, Runtime: runtime, Profile: profile})
+	bench, err := rig.Open(ctx, rig.Config{Home: home, Profile: f.profile, Data: data, Self: self, Runtime: runtime})
 	if err != nil {
 		watch.close()
 		if ctx.Err() != nil {

@@ -111,7 +111,7 @@ func judgeBlocking(out *Outcome, sent []message, seen []delivery) {
 			continue
 		}
 		first[d.message] = true
-		if !mended.IsZero() && d.at.After(mended) {
+		if !mended.IsZero() && !d.at.Before(mended) {
 			waited++
 		}
 	}

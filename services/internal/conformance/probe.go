@@ -177,6 +177,18 @@ func (p *probe) handledCount() int {
 	return len(p.done)
 }
 
+// busy tells whether something is being handled.
+func (p *probe) busy() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, d := range p.seen {
+		if d.end.IsZero() {
+			return true
+		}
+	}
+	return false
+}
+
 // has tells whether all of these were handled.
 func (p *probe) has(want []message) bool {
 	p.mu.Lock()
@@ -199,17 +211,24 @@ func (p *probe) heard(who string) int {
 // greeting starts the keys of the events by which a check finds out that its subscribers hear.
 const greeting = "hello-"
 
-// greet publishes until every listener has heard something: only then is a subscription known to be there.
+// greetAll is how long every listener is given to hear something; after that one must do.
+const greetAll = 20 * time.Second
+
+// greet publishes until every listener has heard something: only then is a subscription known to be there. A broker may
+// give everything to one of several; the check will say so.
 func greet(ctx context.Context, from sidecar.Publisher, topic string, p *probe, listeners ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
+	begun := time.Now()
 	for n := 1; ; n++ {
 		err := from.Publish(ctx, topic, event(p.run, greeting+strconv.Itoa(n%24), n, 0))
-		all := true
+		heard := 0
 		for _, l := range listeners {
-			all = all && p.heard(l) > 0
+			if p.heard(l) > 0 {
+				heard++
+			}
 		}
-		if all {
+		if heard == len(listeners) || heard > 0 && time.Since(begun) > greetAll {
 			return nil
 		}
 		select {
@@ -218,7 +237,7 @@ func greet(ctx context.Context, from sidecar.Publisher, topic string, p *probe, 
 			if err != nil {
 				return fmt.Errorf("no event could be published to %s: %w", topic, err)
 			}
-			return fmt.Errorf("not every subscriber of %s heard something within a minute", topic)
+			return fmt.Errorf("no subscriber of %s heard anything within a minute", topic)
 		}
 	}
 }

@@ -11,8 +11,8 @@ import (
 func restartCheck(at pair, what string, kill func(Node) error, start func(context.Context, Node) error) func(context.Context, *Env) (Outcome, error) {
 	return func(ctx context.Context, e *Env) (Outcome, error) {
 		per := e.Times.n(40)
-		out := Outcome{Did: fmt.Sprintf("%d events at about 100 per s, each takes 5 ms to handle; %s in the middle, started again 2 s later", 10*per, what)}
-		p := newProbe(e.Run, func(delivery) answer { return answer{delay: 5 * time.Millisecond} })
+		out := Outcome{Did: fmt.Sprintf("%d events at about 100 per s, every fifth takes 150 ms to handle; %s while it is being handled, started again 2 s later", 10*per, what)}
+		p := newProbe(e.Run, unevenly)
 		l, err := e.listen(ctx, at, p)
 		if err != nil {
 			return out, err
@@ -22,7 +22,7 @@ func restartCheck(at pair, what string, kill func(Node) error, start func(contex
 		var sendErr error
 		sending.Go(func() { sendErr = l.paced(ctx, keys(10), per, 100*time.Millisecond) })
 		defer sending.Wait()
-		if !until(ctx, e.Times.Patience, func() bool { return p.handledCount() >= 10*per/3 }) {
+		if !until(ctx, e.Times.Patience, func() bool { return p.handledCount() >= 10*per/3 && p.busy() }) {
 			return out, fmt.Errorf("only %d events had come before the kill", p.handledCount())
 		}
 		before := len(p.deliveries())
@@ -49,6 +49,14 @@ func restartCheck(at pair, what string, kill func(Node) error, start func(contex
 		judgeRestart(&out, compare(sent, p.deliveries()), resumed)
 		return out, ctx.Err()
 	}
+}
+
+// unevenly takes its time for some events, so that a kill meets one in the middle.
+func unevenly(d delivery) answer {
+	if d.n%5 == 0 {
+		return answer{delay: 150 * time.Millisecond}
+	}
+	return answer{delay: 5 * time.Millisecond}
 }
 
 // paced publishes per events of each key at a pace and insists on every one.
@@ -132,8 +140,8 @@ func judgeReplicas(out *Outcome, sent []message, seen []delivery) {
 // checkReplicaKilled kills one of two replicas for good.
 func checkReplicaKilled(ctx context.Context, e *Env) (Outcome, error) {
 	per := e.Times.n(40)
-	out := Outcome{Did: fmt.Sprintf("%d events at about 100 per s for two replicas; one, app and sidecar, is killed in the middle and does not come back", 10*per)}
-	p := newProbe(e.Run, func(delivery) answer { return answer{delay: 5 * time.Millisecond} })
+	out := Outcome{Did: fmt.Sprintf("%d events at about 100 per s for two replicas; one, app and sidecar, is killed while it handles one and does not come back", 10*per)}
+	p := newProbe(e.Run, unevenly)
 	l, err := e.listenAll(ctx, pairReplicaKill, p, 2)
 	if err != nil {
 		return out, err
@@ -143,7 +151,7 @@ func checkReplicaKilled(ctx context.Context, e *Env) (Outcome, error) {
 	var sendErr error
 	sending.Go(func() { sendErr = l.paced(ctx, keys(10), per, 100*time.Millisecond) })
 	defer sending.Wait()
-	if !until(ctx, e.Times.Patience, func() bool { return p.handledCount() >= 10*per/3 }) {
+	if !until(ctx, e.Times.Patience, func() bool { return p.handledCount() >= 10*per/3 && p.busy() }) {
 		return out, fmt.Errorf("only %d events had come before the kill", p.handledCount())
 	}
 	if err := l.nodes[0].KillApp(); err != nil {

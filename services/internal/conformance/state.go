@@ -16,6 +16,9 @@ import (
 // keeper is the app whose store the checks of state use.
 const keeper = "menu"
 
+// StoreComponent is the component behind that store.
+const StoreComponent = keeper + "-store"
+
 // finding collects what is wrong; the first few are told.
 type finding struct {
 	wrong []string

@@ -81,17 +81,11 @@ func (r *Rig) node(ctx context.Context, spec conformance.NodeSpec) (*node, error
 		"--dapr-http-port", strconv.Itoa(p[1]), "--dapr-grpc-port", strconv.Itoa(p[2]), "--dapr-internal-grpc-port", strconv.Itoa(p[3]),
 		"--dapr-listen-addresses", "127.0.0.1", "--dapr-internal-grpc-listen-address", "127.0.0.1",
 		"--placement-host-address", local(r.placementPort), "--scheduler-host-address", local(r.schedulerPort),
-		"--config", r.config, "--max-body-size", maxBody, "--app-max-concurrency", "256", "--disable-init-endpoints", "config",
+		"--config", r.config, "--resources-path", r.servers.resources, "--max-body-size", maxBody, "--app-max-concurrency", "256", "--disable-init-endpoints", "config",
 		"--dapr-graceful-shutdown-seconds", "2", "--enable-api-logging=false", "--enable-metrics=false", "--scheduler-job-streams", "1",
 		"--log-as-json", "--log-level", "info",
 	}
-	for _, dir := range r.cfg.Profile.Resources {
-		args = append(args, "--resources-path", dir)
-	}
-	env := []string{"DAPR_HOST_IP=127.0.0.1", "NAMESPACE=default"}
-	for k, v := range r.cfg.Profile.Env {
-		env = append(env, k+"="+v)
-	}
+	env := append([]string{"DAPR_HOST_IP=127.0.0.1", "NAMESPACE=default"}, r.servers.env...)
 	name := fmt.Sprintf("%s-%d-daprd", spec.App, spec.Instance)
 	n.daprd = &process{name: name, path: r.cfg.Runtime.Path(daprruntime.Daprd), args: args, env: env, dir: r.cfg.Data, log: r.logPath(name),
 		ready: httpReady("http://" + local(p[1]) + "/v1.0/healthz"), within: time.Minute, grace: 4 * time.Second, spawn: r.spawn}

@@ -14,46 +14,31 @@ import (
 
 	"github.com/dishmesh/dishmesh/services/internal/conformance"
 	"github.com/dishmesh/dishmesh/services/internal/daprruntime"
+	"github.com/dishmesh/dishmesh/services/internal/platform"
+	"github.com/dishmesh/dishmesh/services/internal/profile"
+	"github.com/dishmesh/dishmesh/services/internal/sidecar"
 )
 
 // Config says what to test and where.
 type Config struct {
+	Home platform.Home
+	// Profile is a choice such as "kafka,postgres".
+	Profile string
 	// Data is an empty folder for everything that the processes write.
 	Data string
+	// Self is the dishmesh program.
+	Self string
 	// Runtime has the programs of Dapr.
 	Runtime daprruntime.Runtime
-	// Profile is what is tested.
-	Profile Profile
-}
-
-// Profile is the part of a profile that a bench needs.
-type Profile struct {
-	Name string
-	// Resources are the folders of its components.
-	Resources []string
-	// Env is what its components read with envRef; Servers must have been told before.
-	Env map[string]string
-	// Events and State are the servers behind them; nil where that lives in the sidecar's process.
-	Events, State Server
-	// Others are further servers.
-	Others []Server
-}
-
-// Server is a server of a profile.
-type Server interface {
-	conformance.Server
-	// Version is what it says of itself.
-	Version() string
-	// Stop ends it in good order.
-	Stop()
 }
 
 // Rig implements conformance.Bench.
 type Rig struct {
-	cfg    Config
-	ports  *ports
-	spawn  *spawner
-	config string
+	cfg     Config
+	ports   *ports
+	spawn   *spawner
+	config  string
+	servers *servers
 
 	placement, scheduler *process
 	placementPort        int
@@ -71,8 +56,21 @@ type sharedNode struct {
 	err  error
 }
 
+// Check says what is wrong with the name or the files of a profile, or what it needs that is not here.
+func Check(ctx context.Context, home platform.Home, spec string) (missing []string, err error) {
+	p, err := loadProfile(home, spec)
+	if err != nil {
+		return nil, err
+	}
+	return p.Missing(ctx), nil
+}
+
 // Open starts the servers and the control plane. The caller closes the rig, also after an error of a check.
 func Open(ctx context.Context, cfg Config) (*Rig, error) {
+	chosen, err := loadProfile(cfg.Home, cfg.Profile)
+	if err != nil {
+		return nil, err
+	}
 	for _, dir := range []string{"logs", "run", "state", "scheduler"} {
 		if err := os.MkdirAll(filepath.Join(cfg.Data, dir), 0o700); err != nil {
 			return nil, fmt.Errorf("cannot use the data folder: %w", err)
@@ -83,7 +81,7 @@ func Open(ctx context.Context, cfg Config) (*Rig, error) {
 	if err := os.WriteFile(r.config, []byte(configuration), 0o600); err != nil {
 		return nil, err
 	}
-	if err := r.start(ctx); err != nil {
+	if err := r.start(ctx, chosen); err != nil {
 		r.Close()
 		return nil, err
 	}
@@ -112,16 +110,10 @@ spec:
       enabled: false
 `
 
-func (r *Rig) start(ctx context.Context) error {
+func (r *Rig) start(ctx context.Context, chosen *profile.Profile) error {
 	var wg sync.WaitGroup
 	var errs [2]error
-	wg.Go(func() {
-		for _, s := range r.servers() {
-			if errs[0] = s.Start(ctx); errs[0] != nil {
-				return
-			}
-		}
-	})
+	wg.Go(func() { r.servers, errs[0] = startServers(ctx, r.cfg.Home, r.cfg.Self, r.cfg.Data, chosen) })
 	wg.Go(func() { errs[1] = r.startControl(ctx) })
 	wg.Wait()
 	for _, err := range errs {
@@ -130,19 +122,6 @@ func (r *Rig) start(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// servers lists each server once.
-func (r *Rig) servers() []Server {
-	var out []Server
-	seen := map[Server]bool{}
-	for _, s := range append([]Server{r.cfg.Profile.Events, r.cfg.Profile.State}, r.cfg.Profile.Others...) {
-		if s != nil && !seen[s] {
-			seen[s] = true
-			out = append(out, s)
-		}
-	}
-	return out
 }
 
 func (r *Rig) startControl(ctx context.Context) error {
@@ -171,24 +150,17 @@ func (r *Rig) startControl(ctx context.Context) error {
 func (r *Rig) logPath(name string) string { return filepath.Join(r.cfg.Data, "logs", name+".log") }
 
 // Broker implements conformance.Bench.
-func (r *Rig) Broker() (conformance.Server, error) { return server(r.cfg.Profile.Events) }
+func (r *Rig) Broker() (conformance.Server, error) { return r.servers.of(sidecar.EventsComponent) }
 
 // Store implements conformance.Bench.
-func (r *Rig) Store() (conformance.Server, error) { return server(r.cfg.Profile.State) }
-
-func server(s Server) (conformance.Server, error) {
-	if s == nil {
-		return nil, conformance.ErrNoServer
-	}
-	return s, nil
-}
+func (r *Rig) Store() (conformance.Server, error) { return r.servers.of(conformance.StoreComponent) }
 
 // Versions implements conformance.Bench.
 func (r *Rig) Versions() map[string]string {
-	out := map[string]string{"Dapr": daprruntime.Version}
-	for _, s := range r.servers() {
-		out[s.Name()] = s.Version()
-	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	out := r.servers.versions(ctx)
+	out["Dapr"] = daprruntime.Version
 	return out
 }
 
@@ -212,8 +184,8 @@ func (r *Rig) Close() {
 			wg.Go(p.stop)
 		}
 	}
-	for _, s := range r.servers() {
-		wg.Go(s.Stop)
+	if r.servers != nil {
+		wg.Go(r.servers.run.Stop)
 	}
 	wg.Wait()
 	r.spawn.close()
