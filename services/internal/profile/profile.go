@@ -181,7 +181,7 @@ func (l *loader) layer(layer Layer, above []string) error {
 	}
 	if len(layer.Only) == 0 {
 		laid := slices.ContainsFunc(l.layers, func(have Descriptor) bool { return have.Name == d.Name })
-		if laid && d.Name == Default {
+		if laid && d.Name == Default && len(above) > 0 {
 			return nil
 		}
 		for _, below := range extends {

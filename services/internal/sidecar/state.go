@@ -110,11 +110,28 @@ func (s *store) Transact(ctx context.Context, ops ...Op) error {
 	if err == nil {
 		return nil
 	}
-	// The runtime answers a failed condition within a transaction as an internal error that holds the store's text.
-	if strings.Contains(err.Error(), "etag mismatch") || strings.Contains(err.Error(), "invalid etag") {
+	if isConflict(err.Error()) {
 		return ErrConflict
 	}
 	return stateError("write", ops[0].Key, err)
+}
+
+// isConflict recognizes a transaction that was rolled back because of what somebody else wrote. The runtime passes the
+// text of the store on as an internal error, and each store has its own (components-contrib 1.18.0, state/…).
+func isConflict(text string) bool {
+	for _, known := range []string{
+		"etag mismatch", "invalid etag", // what Dapr calls it: all stores, for a changed or vanished key
+		"no item was updated",        // state.postgresql: a key to create was there
+		"Duplicate entry",            // state.mysql (error 1062): another transaction created the key meanwhile
+		"Deadlock found",             // state.mysql (1213): two transactions held each other up, this one was given up
+		"deadlock detected",          // state.postgresql (40P01): the same
+		"could not serialize access", // state.postgresql (40001)
+	} {
+		if strings.Contains(text, known) {
+			return true
+		}
+	}
+	return false
 }
 
 func stateError(verb, key string, err error) error {
