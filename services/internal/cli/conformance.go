@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"github.com/dishmesh/dishmesh/services/internal/daprruntime"
 	"github.com/dishmesh/dishmesh/services/internal/ids"
 	"github.com/dishmesh/dishmesh/services/internal/platform"
+	"github.com/dishmesh/dishmesh/services/internal/profile"
 )
 
 func init() { register(newConformance) }
@@ -25,6 +27,7 @@ func init() { register(newConformance) }
 // conformanceFlags are the flags of `dishmesh conformance`.
 type conformanceFlags struct {
 	profile     string
+	all         bool
 	only, skip  []string
 	list, json  bool
 	quick       bool
@@ -50,7 +53,8 @@ not applicable; could not be checked. Nothing that runs on this machine is touch
 
 A full run writes what it found to components/CONFORMANCE.md; one with --quick or --only does so with --write only.
 JSON keys: profile, ok, quick, began, seconds, versions {<program>: <version>}, interrupted, results [{name, area, promise,
-relied_on, verdict: kept|kept_on_top|not_kept|not_applicable|unknown, did, figure, figures {<name>: n}, reason, seconds}].
+relied_on, verdict: kept|kept_on_top|not_kept|not_applicable|unknown, did, figure, figures {<name>: n}, reason, seconds}];
+with --all an array of these.
 
 Exit codes: 0 everything that the services rely on is kept; 1 it is not, or could not be checked; 2 wrong flag;
 130 interrupted.`,
@@ -60,7 +64,8 @@ Exit codes: 0 everything that the services rely on is kept; 1 it is not, or coul
 		Args: cobra.NoArgs,
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&f.profile, "profile", "embedded", "what to check")
+	fl.StringVar(&f.profile, "profile", profile.Default, "what to check: a folder of components/, or several laid over each other")
+	fl.BoolVar(&f.all, "all", false, "check every profile that can run here, one after the other, and say why others are left out")
 	fl.StringSliceVar(&f.only, "only", nil, "carry out only these checks")
 	fl.StringSliceVar(&f.skip, "skip", nil, "leave these checks out")
 	fl.BoolVar(&f.list, "list", false, "list the checks and why the services rely on them, and end")
@@ -91,6 +96,8 @@ Exit codes: 0 everything that the services rely on is kept; 1 it is not, or coul
 // checks resolves --only and --skip and refuses what makes no sense.
 func (f conformanceFlags) checks() ([]conformance.Check, error) {
 	switch {
+	case f.all && f.profile != profile.Default:
+		return nil, usageError("--all checks every profile: leave --profile out")
 	case f.short < 0 || f.long < 0:
 		return nil, usageError("an outage must not be negative")
 	case f.orders < 0:
@@ -122,9 +129,7 @@ func listChecks(w io.Writer, checks []conformance.Check, asJSON bool) error {
 		for _, c := range checks {
 			rows = append(rows, row{c.Name, c.Area, c.Promise, c.ReliedOn})
 		}
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		return enc.Encode(rows)
+		return printJSON(w, rows)
 	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, c := range checks {
@@ -154,73 +159,84 @@ func (f conformanceFlags) times() conformance.Times {
 	return t
 }
 
+// runConformance checks one profile, or with --all every one that can run here.
 func runConformance(cmd *cobra.Command, f conformanceFlags, checks []conformance.Check) error {
 	ctx := cmd.Context()
 	home, err := platform.FindHome()
 	if err != nil {
 		return err
 	}
-	missing, err := rig.Check(ctx, home, f.profile)
-	if err != nil {
-		return &ExitError{Code: ExitUsage, Err: err}
+	if !f.all {
+		missing, err := rig.Check(ctx, home, f.profile)
+		if err != nil {
+			return &ExitError{Code: ExitUsage, Err: err}
+		}
+		if len(missing) > 0 {
+			return fmt.Errorf("profile %s cannot run here: %s", f.profile, strings.Join(missing, "; "))
+		}
+		report, err := f.run(cmd, home, f.profile, checks)
+		if err == nil && f.json {
+			err = printJSON(cmd.OutOrStdout(), report)
+		}
+		return conformanceEnd(err, report)
 	}
-	if len(missing) > 0 {
-		return fmt.Errorf("profile %s cannot run here: %s", f.profile, strings.Join(missing, "; "))
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("find this program: %w", err)
-	}
-	runtime, err := daprruntime.Ensure(ctx, daprruntime.Options{ModuleDir: home.RuntimeModule(),
-		Progress: newPlainReporter(cmd.ErrOrStderr()).Build})
+	profiles, err := runnable(ctx, cmd.ErrOrStderr(), home)
 	if err != nil {
 		return err
 	}
-	base := f.data
-	if base == "" {
-		base = os.TempDir()
-	} else if err := os.MkdirAll(base, 0o700); err != nil {
-		return fmt.Errorf("cannot use the data folder: %w", err)
-	}
-	data, err := os.MkdirTemp(base, "conformance-"+strings.ReplaceAll(f.profile, ",", "-")+"-")
-	if err == nil {
-		data, err = filepath.Abs(data)
-	}
-	if err != nil {
-		return fmt.Errorf("cannot use the data folder: %w", err)
-	}
-	watch := newCheckWatcher(cmd.ErrOrStderr(), len(checks))
-	watch.say("starting profile %s in %s", f.profile, data)
-	bench, err := rig.Open(ctx, rig.Config{Home: home, Profile: f.profile, Data: data, Self: self, Runtime: runtime})
-	if err != nil {
-		watch.close()
-		if ctx.Err() != nil {
-			return &ExitError{Code: exitInterrupted}
+	reports := []conformance.Report{}
+	var failed error
+	for _, name := range profiles {
+		report, err := f.run(cmd, home, name, checks)
+		if err != nil && !f.json {
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s: %v\n", name, err) // the others may still be checked
 		}
-		return fmt.Errorf("profile %s does not start: %w", f.profile, err)
+		if err == nil {
+			reports = append(reports, report)
+		}
+		if end := conformanceEnd(err, report); end != nil {
+			failed = &ExitError{Code: ExitFailed}
+		}
+		if ctx.Err() != nil {
+			failed = &ExitError{Code: exitInterrupted}
+			break
+		}
 	}
-	defer bench.Close()
-	suite := conformance.Suite{Profile: f.profile, Bench: bench, Times: f.times(), Quick: f.quick, Checks: checks,
-		Run: ids.New("run"), Watch: watch, Platform: rig.Site{Self: self, Profile: f.profile, Data: filepath.Join(data, "platform")}}
-	report := suite.Execute(ctx)
-	bench.Close()
-	watch.close()
-	out := cmd.OutOrStdout()
 	if f.json {
-		enc := json.NewEncoder(out)
-		enc.SetIndent("", "  ")
-		err = enc.Encode(report)
-	} else {
-		err = report.Print(out, watch.paintOn(out))
+		if err := printJSON(cmd.OutOrStdout(), reports); err != nil {
+			return err
+		}
 	}
-	if err == nil && f.write && !report.Interrupted {
-		err = record(home, report)
+	return failed
+}
+
+// runnable lists the profiles that can run here, and says of the others why they are left out.
+func runnable(ctx context.Context, say io.Writer, home platform.Home) ([]string, error) {
+	all, err := profile.List(home.Components())
+	if err != nil {
+		return nil, err
 	}
-	if report.OK && !f.keep {
-		err = errors.Join(err, os.RemoveAll(data))
-	} else {
-		fmt.Fprintf(cmd.ErrOrStderr(), "what ran is in %s\n", data)
+	var out []string
+	for _, d := range all {
+		why := d.NotRun
+		if why == "" {
+			missing, err := rig.Check(ctx, home, d.Name)
+			if err != nil {
+				return nil, err
+			}
+			why = strings.Join(missing, "; ")
+		}
+		if why != "" {
+			fmt.Fprintf(say, "left out: %s: %s\n", d.Name, why)
+			continue
+		}
+		out = append(out, d.Name)
 	}
+	return out, nil
+}
+
+// conformanceEnd is the exit code of a run of one profile.
+func conformanceEnd(err error, report conformance.Report) error {
 	switch {
 	case err != nil:
 		return err
@@ -230,6 +246,73 @@ func runConformance(cmd *cobra.Command, f conformanceFlags, checks []conformance
 		return &ExitError{Code: ExitFailed}
 	}
 	return nil
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// run checks one profile and prints the table, unless JSON was asked for.
+func (f conformanceFlags) run(cmd *cobra.Command, home platform.Home, name string, checks []conformance.Check) (report conformance.Report, err error) {
+	ctx := cmd.Context()
+	self, err := os.Executable()
+	if err != nil {
+		return report, fmt.Errorf("find this program: %w", err)
+	}
+	runtime, err := daprruntime.Ensure(ctx, daprruntime.Options{ModuleDir: home.RuntimeModule(),
+		Progress: newPlainReporter(cmd.ErrOrStderr()).Build})
+	if err != nil {
+		return report, err
+	}
+	data, err := f.folder(name)
+	if err != nil {
+		return report, fmt.Errorf("cannot use the data folder: %w", err)
+	}
+	watch := newCheckWatcher(cmd.ErrOrStderr(), len(checks))
+	defer watch.close()
+	watch.say("starting profile %s in %s", name, data)
+	bench, err := rig.Open(ctx, rig.Config{Home: home, Profile: name, Data: data, Self: self, Runtime: runtime})
+	if err != nil {
+		if ctx.Err() != nil {
+			return conformance.Report{Interrupted: true}, os.RemoveAll(data)
+		}
+		return report, fmt.Errorf("profile %s does not start: %w", name, err)
+	}
+	defer bench.Close()
+	suite := conformance.Suite{Profile: name, Bench: bench, Times: f.times(), Quick: f.quick, Checks: checks,
+		Run: ids.New("run"), Watch: watch, Platform: rig.Site{Self: self, Profile: name, Data: filepath.Join(data, "platform")}}
+	report = suite.Execute(ctx)
+	bench.Close()
+	watch.close()
+	if out := cmd.OutOrStdout(); !f.json {
+		err = report.Print(out, paintOn(out))
+	}
+	if err == nil && f.write && !report.Interrupted {
+		err = record(home, report)
+	}
+	if f.keep || !report.OK {
+		fmt.Fprintf(cmd.ErrOrStderr(), "what ran is in %s\n", data)
+		return report, err
+	}
+	return report, errors.Join(err, os.RemoveAll(data))
+}
+
+// folder makes the folder of a run.
+func (f conformanceFlags) folder(name string) (string, error) {
+	base := f.data
+	if base == "" {
+		base = os.TempDir()
+	}
+	base, err := filepath.Abs(base)
+	if err == nil {
+		err = os.MkdirAll(base, 0o700)
+	}
+	if err != nil {
+		return "", err
+	}
+	return os.MkdirTemp(base, "conformance-"+strings.ReplaceAll(name, ",", "-")+"-")
 }
 
 // record brings components/CONFORMANCE.md up to date with a report.

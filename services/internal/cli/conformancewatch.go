@@ -62,7 +62,7 @@ func (w *checkWatcher) close() {
 }
 
 // paintOn colours verdicts where a writer shows colours.
-func (w *checkWatcher) paintOn(out io.Writer) conformance.Paint {
+func paintOn(out io.Writer) conformance.Paint {
 	p := newPalette(out)
 	return func(v conformance.Verdict, text string) string {
 		switch v {
@@ -130,5 +130,5 @@ func (w *checkWatcher) Done(r conformance.Result) {
 	defer w.mu.Unlock()
 	w.done++
 	w.running = slices.DeleteFunc(w.running, func(n string) bool { return n == r.Name })
-	w.line("%s", r.Line(w.paintOn(w.out)))
+	w.line("%s", r.Line(paintOn(w.out)))
 }

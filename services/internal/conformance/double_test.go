@@ -156,7 +156,7 @@ func (b *bench) dispatch(spec conformance.NodeSpec, of string, partition, from i
 		}
 		b.mu.Unlock()
 		if !have {
-			b.sleep(time.Millisecond)
+			b.sleep(10 * time.Millisecond)
 			continue
 		}
 		i++

@@ -83,7 +83,7 @@ func checkBlocking(ctx context.Context, e *Env) (Outcome, error) {
 	}
 	defer l.close()
 	begun = time.Now()
-	if err := l.publish(ctx, message{"bad", 1}); err != nil {
+	if err := l.insist(ctx, message{"bad", 1}); err != nil {
 		return out, err
 	}
 	if err := l.sendEach(ctx, keys(20), others/20, 4); err != nil {
@@ -153,7 +153,7 @@ func checkPoison(ctx context.Context, e *Env) (Outcome, error) {
 		return out, err
 	}
 	defer l.close()
-	if err := l.publish(ctx, message{"bad", 1}); err != nil {
+	if err := l.insist(ctx, message{"bad", 1}); err != nil {
 		return out, err
 	}
 	bad := time.Now()
@@ -206,14 +206,14 @@ func checkDeadLetter(ctx context.Context, e *Env) (Outcome, error) {
 	}
 	defer l.close()
 	begun := time.Now()
-	if err := l.publish(ctx, message{"bad", 1}); err != nil {
+	if err := l.insist(ctx, message{"bad", 1}); err != nil {
 		return out, err
 	}
-	if err := l.publish(ctx, message{"refused", 1}); err != nil {
+	if err := l.insist(ctx, message{"refused", 1}); err != nil {
 		return out, err
 	}
 	l.pad = 600 << 10
-	if err := l.publish(ctx, message{"large", 1}); err != nil {
+	if err := l.insist(ctx, message{"large", 1}); err != nil {
 		return out, err
 	}
 	var letters []topic.DeadLetter

@@ -78,18 +78,18 @@ func keys(n int) []string {
 }
 
 // sendEach publishes per events of every key: those of a key one after the other, as many keys at once as there are
-// publishers. Every event is sent once; the first refusal ends it.
+// publishers. A refused event is sent again, as the outbox does; one that is refused for two minutes ends it.
 func (l *ledger) sendEach(ctx context.Context, keys []string, per, publishers int) error {
 	work := make(chan string)
 	failed := make(chan error, publishers)
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	var wg sync.WaitGroup
 	for range publishers {
 		wg.Go(func() {
 			for key := range work {
 				for n := 1; n <= per; n++ {
-					if err := l.publish(ctx, message{key, n}); err != nil {
+					if err := l.insist(ctx, message{key, n}); err != nil {
 						failed <- fmt.Errorf("publish to %s: %w", l.topic, err)
 						cancel()
 						return
