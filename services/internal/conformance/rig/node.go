@@ -146,7 +146,12 @@ func (n *node) handler() http.Handler {
 		_ = json.NewEncoder(w).Encode(subs)
 	})
 	if n.spec.Handler != nil {
-		mux.Handle("POST /events/", n.spec.Handler)
+		mux.HandleFunc("POST /events/", func(w http.ResponseWriter, r *http.Request) {
+			n.spec.Handler.ServeHTTP(w, r)
+			if r.Context().Err() != nil {
+				panic(http.ErrAbortHandler) // a killed application answers nothing, not even an empty 200
+			}
+		})
 	}
 	return mux
 }
@@ -211,8 +216,9 @@ func (n *node) KillApp() error {
 	if a.worker != nil {
 		a.worker.Close() // first, so that no result gets out any more
 	}
+	err := a.server.Close()
 	a.cancel()
-	return a.server.Close()
+	return err
 }
 
 // StartApp implements conformance.Node.
