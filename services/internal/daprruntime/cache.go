@@ -7,9 +7,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 )
 
@@ -48,9 +50,15 @@ func cacheFolder(ctx context.Context, opts Options) (string, error) {
 // cacheKey changes whenever a build would give other programs.
 func cacheKey(moduleDir, goVersion string) (string, error) {
 	h := sha256.New()
-	files, err := filepath.Glob(filepath.Join(moduleDir, Daprd, "*.go"))
+	var files []string
+	err := filepath.WalkDir(filepath.Join(moduleDir, Daprd), func(path string, _ fs.DirEntry, err error) error {
+		if filepath.Ext(path) == ".go" && !strings.HasSuffix(path, "_test.go") {
+			files = append(files, path)
+		}
+		return err
+	})
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("the pinned runtime module is not complete: %w", err)
 	}
 	for _, file := range append(files, filepath.Join(moduleDir, "go.mod"), filepath.Join(moduleDir, "go.sum")) {
 		b, err := os.ReadFile(file)

@@ -143,7 +143,7 @@ func Build(ctx context.Context, cfg Config, report Reporter) error {
 	if err := cfg.check(); err != nil {
 		return err
 	}
-	if _, err := daprruntime.Ensure(ctx, daprruntime.Options{ModuleDir: cfg.Home.RuntimeModule(), Progress: report.Build}); err != nil {
+	if _, err := daprruntime.Ensure(ctx, daprruntime.Options{ModuleDir: cfg.Home.RuntimeModule(), SkipInstalled: cfg.profile.NeedsOwnRuntime(), Progress: report.Build}); err != nil {
 		return err
 	}
 	_, err := ensureServices(ctx, cfg, report.Step)
@@ -237,7 +237,7 @@ func (r *running) prepare(ctx context.Context) error {
 	for _, n := range notes {
 		r.report.Note(n)
 	}
-	p.runtime, err = daprruntime.Ensure(ctx, daprruntime.Options{ModuleDir: r.cfg.Home.RuntimeModule(), Progress: r.report.Build})
+	p.runtime, err = daprruntime.Ensure(ctx, daprruntime.Options{ModuleDir: r.cfg.Home.RuntimeModule(), SkipInstalled: r.cfg.profile.NeedsOwnRuntime(), Progress: r.report.Build})
 	if err != nil {
 		return err
 	}
