@@ -23,6 +23,7 @@ var (
 	pairFirst       = pair{"pricing", "menu"}
 	pairOneKey      = pair{"analytics", "order"}
 	pairManyKeys    = pair{"analytics", "payment"}
+	pairReplicaKeys = pairManyKeys // that check is over by then, and left nothing
 	pairRedelivery  = pair{"analytics", "restaurant"}
 	pairBlocking    = pair{"notification", "delivery"}
 	pairPoison      = pair{"order", "delivery"}
@@ -91,19 +92,19 @@ func (e *Env) listenAll(ctx context.Context, at pair, p *probe, replicas int) (*
 	return l, nil
 }
 
-// orderCheck publishes per events of n keys and looks at the order in which they come.
-func orderCheck(at pair, nKeys, per, publishers int) func(context.Context, *Env) (Outcome, error) {
+// orderCheck publishes per events of n keys for an app of some replicas and looks at the order in which they come.
+func orderCheck(at pair, nKeys, per, publishers, replicas int) func(context.Context, *Env) (Outcome, error) {
 	return func(ctx context.Context, e *Env) (Outcome, error) {
 		per := e.Times.n(per)
-		out := Outcome{Did: fmt.Sprintf("%d events of each of %s, by %s; every seventh takes 10 ms to handle",
-			per, count(nKeys, "key"), count(publishers, "publisher"))}
+		out := Outcome{Did: fmt.Sprintf("%d events of each of %s, by %s; for %s; every seventh takes 10 ms to handle",
+			per, count(nKeys, "key"), count(publishers, "publisher"), count(replicas, "replica"))}
 		run := func(p *probe, onTop bool) (tally, float64, error) {
 			var l *listening
 			var err error
 			if onTop {
-				l, err = e.listenOnTop(ctx, at, p)
+				l, err = e.listenOnTop(ctx, at, p, replicas)
 			} else {
-				l, err = e.listen(ctx, at, p)
+				l, err = e.listenAll(ctx, at, p, replicas)
 			}
 			if err != nil {
 				return tally{}, 0, err

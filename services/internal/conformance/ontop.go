@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -67,8 +68,11 @@ func (p *probe) handle(who string) topic.Handler {
 	}
 }
 
-// listenOnTop is listen through the services' adapter.
-func (e *Env) listenOnTop(ctx context.Context, at pair, p *probe) (*listening, error) {
+// listenOnTop is listenAll through the services' adapter, which is to restore the order.
+func (e *Env) listenOnTop(ctx context.Context, at pair, p *probe, replicas int) (*listening, error) {
+	if replicas != 1 {
+		return nil, fmt.Errorf("%d replicas behind the adapter are not to be had yet", replicas)
+	}
 	return e.listenAdapted(ctx, at, p, topic.Standard, nil)
 }
 
