@@ -1,6 +1,9 @@
 package audit
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // Stores gives the durable state of the services, from wherever a profile keeps it. A database is added by
 // implementing it.
@@ -17,4 +20,16 @@ type Snapshot interface {
 	Each(ctx context.Context, prefix string, visit func(key string, value []byte) error) error
 	// Close ends the snapshot.
 	Close() error
+}
+
+// ByApp picks for each app the stores that hold its state, where a profile keeps not all in one place.
+type ByApp map[string]Stores
+
+// Open implements Stores.
+func (b ByApp) Open(ctx context.Context, app string) (Snapshot, error) {
+	stores, ok := b[app]
+	if !ok {
+		return nil, fmt.Errorf("the profile has no store of %s", app)
+	}
+	return stores.Open(ctx, app)
 }

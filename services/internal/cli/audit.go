@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -70,7 +71,11 @@ Exit codes: 0 all hold, 1 one is broken, 2 something can't be read, or a wrong f
 		if err != nil {
 			return &ExitError{Code: exitUnreadable, Err: err}
 		}
-		cfg := auditConfig(dir)
+		cfg, done, err := auditConfig(cmd.Context(), dir)
+		defer done()
+		if err != nil {
+			return &ExitError{Code: exitUnreadable, Err: err}
+		}
 		cfg.Wait, cfg.Strict = wait, strict
 		if errOut := cmd.ErrOrStderr(); isTerminal(errOut) {
 			cfg.Progress = func(n int) { fmt.Fprintf(errOut, "\rwaiting for %s to end …   ", things(n, "orders")) }
@@ -97,11 +102,12 @@ Exit codes: 0 all hold, 1 one is broken, 2 something can't be read, or a wrong f
 	return cmd
 }
 
-// auditConfig says where a data folder keeps what is audited.
-func auditConfig(dir string) audit.Config {
+// auditConfig says where a data folder keeps what is audited. done must be called at the end, also after an error.
+func auditConfig(ctx context.Context, dir string) (cfg audit.Config, done func(), err error) {
 	layout := platform.Layout{Data: dir}
+	stores, done, err := auditStores(ctx, layout)
 	return audit.Config{
-		Stores:  audit.SQLite{Dir: layout.State()},
+		Stores:  stores,
 		Book:    filepath.Join(layout.City(), "acquirer.jsonl"),
 		Journal: filepath.Join(customer.Folder(dir), customer.JournalFile),
 		Streams: audit.Streams{
@@ -111,7 +117,7 @@ func auditConfig(dir string) audit.Config {
 			Delivery: audit.Stream{App: "delivery", Name: "delivery", Replay: delivery.Replay},
 			Others:   []audit.Stream{{App: "user", Name: "user"}, {App: "menu", Name: "menu"}, {App: "pricing", Name: "pricing"}},
 		},
-	}
+	}, done, err
 }
 
 func printAudit(w io.Writer, r audit.Report) {

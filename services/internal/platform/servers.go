@@ -194,6 +194,19 @@ func (s *Servers) start(ctx context.Context, c ServersConfig) error {
 	return s.Supervisor.Start(ctx)
 }
 
+// ServerEnv sets the variables that components refer to as the last start on a data folder did.
+func ServerEnv(l Layout, p *profile.Profile) ([]string, error) {
+	secrets, err := ensureSecrets(l)
+	if err != nil {
+		return nil, err
+	}
+	var env []string
+	for _, s := range p.ServerList() {
+		env = append(env, s.Env(profile.Site{Dir: l.Servers(s.Name()), Ports: openPorts(l).old, Password: secrets.ServerPassword})...)
+	}
+	return env, nil
+}
+
 // Stop ends the servers and lets the data folder go. It is safe to call twice.
 func (s *Servers) Stop() {
 	s.stopOnce.Do(func() {
