@@ -42,6 +42,7 @@ func outageCheck(at pair, length func(Times) time.Duration) func(context.Context
 		if err := e.countdown(ctx, away); err != nil {
 			return out, err
 		}
+		starting := time.Now()
 		if err := broker.Start(ctx); err != nil {
 			return out, err
 		}
@@ -67,7 +68,7 @@ func outageCheck(at pair, length func(Times) time.Duration) func(context.Context
 		}
 		sent := l.acknowledged()
 		until(ctx, e.Times.Patience, func() bool { return p.has(sent) })
-		judgeOutage(&out, compare(sent, p.deliveries()), published, delivered, l.refusals())
+		judgeOutage(&out, compare(sent, p.deliveries()), published, delivered, back.Sub(starting), l.refusals())
 		return out, ctx.Err()
 	}
 }
@@ -83,12 +84,13 @@ func (e *Env) countdown(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
-func judgeOutage(out *Outcome, t tally, published, delivered time.Duration, refused int) {
+func judgeOutage(out *Outcome, t tally, published, delivered, start time.Duration, refused int) {
 	out.Figures = t.figures()
 	out.Figures["refused"] = float64(refused)
+	out.Figures["server_start_seconds"] = start.Seconds()
 	out.Figures["publish_back_seconds"], out.Figures["delivery_back_seconds"] = published.Seconds(), delivered.Seconds()
-	out.Figure = fmt.Sprintf("%d acknowledged, %d lost, %d handled twice, %d out of order; publishing back after %.1f s, delivery after %.1f s",
-		t.Acked, t.Lost, t.Repeated, t.Reordered, published.Seconds(), delivered.Seconds())
+	out.Figure = fmt.Sprintf("%d acknowledged, %d lost, %d handled twice, %d out of order; the server took %.1f s to start, then publishing was back after %.1f s, delivery after %.1f s",
+		t.Acked, t.Lost, t.Repeated, t.Reordered, start.Seconds(), published.Seconds(), delivered.Seconds())
 	out.Verdict = Kept
 	if t.Lost > 0 {
 		out.Verdict, out.Reason = NotKept, lostReason(t)
