@@ -61,6 +61,7 @@ func (s *Service) Routes(r *mux.Router) {
 	r.Handle("/v1/restaurants/{restaurant}/menu", web.HandlerFunc(s.handleMenu)).Methods("GET")
 	r.Handle("/v1/restaurants/{restaurant}/items/{item}", web.HandlerFunc(s.handlePatchItem)).Methods("PATCH")
 	r.Handle("/internal/menu/lookup", web.HandlerFunc(s.handleLookup)).Methods("POST")
+	s.store.Serve(r)
 }
 
 // Ready implements run.Readier.

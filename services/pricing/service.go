@@ -104,8 +104,8 @@ func (s *Service) Routes(r *mux.Router) {
 	r.Handle("/v1/quotes", web.HandlerFunc(s.handleQuote)).Methods("POST")
 	r.Handle("/internal/quotes/confirm", web.HandlerFunc(s.handleConfirm)).Methods("POST")
 	r.Handle("/internal/quotes/release", web.HandlerFunc(s.handleRelease)).Methods("POST")
-	s.topics.Handle(r, cloudevent.Topic("menu"), topic.Standard, s.takeMenuEvent)
-	s.topics.Handle(r, cloudevent.Topic("order"), topic.Standard, s.takeOrderEvent)
+	s.topics.Handle(r, s.subscriptions()...)
+	s.surge.zones.Serve(r)
 }
 
 // Ready implements run.Readier.
