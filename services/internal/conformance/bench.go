@@ -36,7 +36,7 @@ type NodeSpec struct {
 	App string
 	// Instance tells replicas of one app apart.
 	Instance int
-	// Topics are subscribed to; Handler gets their deliveries at topic.Path.
+	// Topics are subscribed to; Handler gets their deliveries at topic.Path, and calls of other nodes.
 	Topics  []string
 	Handler http.Handler
 	// Workflows are worked for, where it is set.
@@ -46,6 +46,7 @@ type NodeSpec struct {
 // Node is an application and its sidecar.
 type Node interface {
 	sidecar.Publisher
+	sidecar.Invoker
 	// State is the app's own store.
 	State() sidecar.Store
 	// Engine drives the workflows of the app.

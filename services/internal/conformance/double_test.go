@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -289,7 +290,7 @@ func (n *node) Publish(_ context.Context, of string, e cloudevent.Event) error {
 	}
 	r := record{key: e.Subject, body: body}
 	number, _ := strconv.Atoi(e.Sequence)
-	probed := e.Subject[:3] == "key"
+	probed := strings.Contains(e.Subject, ".key-")
 	switch {
 	case b.lose && probed && number == 1 && !b.lost[of]:
 		b.lost[of] = true
@@ -310,6 +311,24 @@ func (n *node) Publish(_ context.Context, of string, e cloudevent.Event) error {
 	}
 	b.topics[of] = append(b.topics[of], r)
 	return nil
+}
+
+// Invoke calls the first node of the app.
+func (n *node) Invoke(ctx context.Context, call sidecar.Call) error {
+	n.b.mu.Lock()
+	i := slices.IndexFunc(n.b.nodes, func(o *node) bool { return o.spec.App == call.App && o.spec.Handler != nil })
+	if i < 0 {
+		n.b.mu.Unlock()
+		return errAway
+	}
+	h := n.b.nodes[i].spec.Handler
+	n.b.mu.Unlock()
+	rec := httptest.NewRecorder()
+	h.ServeHTTP(rec, httptest.NewRequestWithContext(ctx, call.Method, call.Path, nil))
+	if rec.Code != http.StatusOK {
+		return errAway
+	}
+	return json.Unmarshal(rec.Body.Bytes(), call.Out)
 }
 
 func (n *node) State() sidecar.Store {

@@ -239,7 +239,7 @@ func judgeLetters(out *Outcome, at pair, letters []topic.DeadLetter, took time.D
 	}{{"bad", len(poisonSchedule) + 1, 100}, {"refused", 1, 100}, {"large", 1, 600 << 10}} {
 		found := false
 		for _, l := range letters {
-			if !strings.Contains(string(l.Original), `"subject":"`+want.key+`"`) {
+			if !strings.Contains(string(l.Original), `.`+want.key+`"`) {
 				continue
 			}
 			found = true

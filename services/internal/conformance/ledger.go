@@ -18,11 +18,18 @@ type ledger struct {
 	mu      sync.Mutex
 	acked   []message
 	refused int
+	begun   map[string]int // the last event of each key, acknowledged or not
 }
 
 // publish sends one event once.
 func (l *ledger) publish(ctx context.Context, m message) error {
-	err := l.pub.Publish(ctx, l.topic, event(l.run, m.key, m.n, l.pad))
+	l.mu.Lock()
+	if l.begun == nil {
+		l.begun = map[string]int{}
+	}
+	l.begun[m.key] = max(l.begun[m.key], m.n)
+	l.mu.Unlock()
+	err := l.pub.Publish(ctx, l.topic, event(l.run, l.topic, m.key, m.n, l.pad))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -20,9 +19,6 @@ import (
 	"github.com/dishmesh/dishmesh/services/internal/web"
 )
 
-// ordersOnTop says that our consumer restores the order of a stream where the broker does not keep it.
-const ordersOnTop = false
-
 // adapter is the services' own topic adapter in front of a probe: what the probe sees is what a service would.
 type adapter struct {
 	app  string
@@ -33,7 +29,7 @@ type adapter struct {
 func (a adapter) handler(ctx context.Context, of string, schedule topic.Schedule, h topic.Handler) http.Handler {
 	r := web.Router()
 	s := topic.New(ctx, a.app, publisherOf(a.node), slog.New(slog.DiscardHandler), prometheus.NewRegistry())
-	s.Handle(r, of, schedule, h)
+	s.Handle(r, topic.Subscription{Topic: of, Schedule: schedule, Types: []string{entityOf(of) + "." + action}, Handler: h})
 	return r
 }
 
@@ -66,14 +62,6 @@ func (p *probe) handle(who string) topic.Handler {
 		}
 		return nil
 	}
-}
-
-// listenOnTop is listenAll through the services' adapter, which is to restore the order.
-func (e *Env) listenOnTop(ctx context.Context, at pair, p *probe, replicas int) (*listening, error) {
-	if replicas != 1 {
-		return nil, fmt.Errorf("%d replicas behind the adapter are not to be had yet", replicas)
-	}
-	return e.listenAdapted(ctx, at, p, topic.Standard, nil)
 }
 
 // listenAdapted starts a node with the services' adapter in front of p. letters, where it is set, gets the dead letters

@@ -16,8 +16,14 @@ import (
 	"github.com/dishmesh/dishmesh/services/internal/sidecar"
 )
 
-// eventType is the type of every event of the checks.
-const eventType = cloudevent.Prefix + "conformance.probed"
+// action is what happened in every event of the checks, as the last part of its type.
+const action = "probed"
+
+// entityOf is the aggregate type of a topic, which is also the app that owns it.
+func entityOf(topic string) string { return strings.TrimPrefix(topic, cloudevent.Prefix) }
+
+// subject is a key made different for every run.
+func subject(run, key string) string { return run + "." + key }
 
 // payload is the data of an event of a check.
 type payload struct {
@@ -35,8 +41,8 @@ type message struct {
 
 func (m message) String() string { return m.key + "/" + strconv.Itoa(m.n) }
 
-// event makes the n-th event of a key, with pad bytes of ballast.
-func event(run, key string, n, pad int) cloudevent.Event {
+// event makes the n-th event of a key on a topic, with pad bytes of ballast, as the owner of the topic would.
+func event(run, topic, key string, n, pad int) cloudevent.Event {
 	p := payload{Run: run, N: n}
 	if pad > 0 {
 		p.Pad = strings.Repeat("conformance.", pad/12+1)[:pad]
@@ -46,9 +52,11 @@ func event(run, key string, n, pad int) cloudevent.Event {
 	if err != nil {
 		panic(err) // numbers and text can always be written
 	}
+	entity, of := entityOf(topic), subject(run, key)
 	return cloudevent.Event{
-		SpecVersion: "1.0", ID: fmt.Sprintf("conformance/%s/%s/%d", run, key, n), Source: "dishmesh/conformance", Type: eventType,
-		Subject: key, Time: time.Now().UTC(), DataContentType: "application/json", Sequence: strconv.Itoa(n), Data: data,
+		SpecVersion: "1.0", ID: fmt.Sprintf("%s/%s/%d", entity, of, n), Source: "dishmesh/" + entity, Type: topic + "." + action,
+		Subject: of, Time: time.Now().UTC(), DataContentType: "application/json", Sequence: strconv.Itoa(n),
+		Trail: strings.TrimSpace(strings.Repeat(action+" ", min(n-1, cloudevent.TrailLength))), Data: data,
 	}
 }
 
@@ -129,7 +137,7 @@ func (p *probe) take(ctx context.Context, body []byte, who string) answer {
 	if json.Unmarshal(body, &e) != nil || e.Into(&data) != nil || data.Run != p.run {
 		return handled
 	}
-	m := message{e.Subject, data.N}
+	m := message{strings.TrimPrefix(e.Subject, subject(p.run, "")), data.N}
 	if strings.HasPrefix(m.key, greeting) {
 		p.mu.Lock()
 		p.greeted[who]++
@@ -221,7 +229,7 @@ func greet(ctx context.Context, from sidecar.Publisher, topic string, p *probe, 
 	defer cancel()
 	begun := time.Now()
 	for n := 1; ; n++ {
-		err := from.Publish(ctx, topic, event(p.run, greeting+strconv.Itoa(n%24), n, 0))
+		err := from.Publish(ctx, topic, event(p.run, topic, greeting+strconv.Itoa(n), 1, 0))
 		heard := 0
 		for _, l := range listeners {
 			if p.heard(l) > 0 {

@@ -146,7 +146,7 @@ func (n *node) handler() http.Handler {
 		_ = json.NewEncoder(w).Encode(subs)
 	})
 	if n.spec.Handler != nil {
-		mux.HandleFunc("POST /events/", func(w http.ResponseWriter, r *http.Request) {
+		mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 			n.spec.Handler.ServeHTTP(w, r)
 			if r.Context().Err() != nil {
 				panic(http.ErrAbortHandler) // a killed application answers nothing, not even an empty 200
