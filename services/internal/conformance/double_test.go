@@ -63,6 +63,7 @@ type bench struct {
 	nodes  []*node
 	shared map[string]*node
 	stores map[string]*store
+	turn   int
 	down   bool
 	// storeDown says that the database is away.
 	storeDown bool
@@ -220,6 +221,9 @@ func (b *bench) choose(spec conformance.NodeSpec, partition int) *node {
 		return nil
 	case b.oneReplica:
 		return alive[0]
+	case b.parallel: // whoever is next, as brokers without partitions do it
+		b.turn++
+		return alive[b.turn%len(alive)]
 	}
 	return alive[partition%len(alive)]
 }

@@ -154,6 +154,8 @@ func judgeOrder(out *Outcome, raw tally, onTop *tally) {
 		out.Verdict = NotKept
 		out.Reason = fmt.Sprintf("the broker reorders, and our consumer does not restore it: %d reordered, %d side by side%s",
 			onTop.Reordered, onTop.SideBySide, examples(onTop.OutOfOrder))
+	case onTop.Repeated > 0:
+		out.Verdict, out.Reason = NotKept, fmt.Sprintf("the broker reorders, and our consumer takes %s in twice", count(onTop.Repeated, "event"))
 	default:
 		out.Verdict, out.Reason = KeptOnTop, fmt.Sprintf("the broker reorders; our consumer (services/internal/topic) takes all %d in, in order", onTop.Acked)
 	}
