@@ -115,6 +115,7 @@ const transitKept = 6 * time.Hour
 // hub hands events to the streams that they concern. It never waits for a stream.
 type hub struct {
 	buffer  int
+	maxAge  time.Duration // events that are older are passed over, 0: none
 	now     func() time.Time
 	open    prometheus.Gauge
 	dropped prometheus.Counter
@@ -125,9 +126,9 @@ type hub struct {
 	swept     time.Time
 }
 
-func newHub(buffer int, now func() time.Time, reg prometheus.Registerer) *hub {
+func newHub(buffer int, maxAge time.Duration, now func() time.Time, reg prometheus.Registerer) *hub {
 	h := &hub{
-		buffer: buffer, now: now, listeners: map[string]map[*listener]struct{}{}, transits: map[string]*transit{},
+		buffer: buffer, maxAge: maxAge, now: now, listeners: map[string]map[*listener]struct{}{}, transits: map[string]*transit{},
 		open:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "gateway_live_streams", Help: "Live streams that are open."}),
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{Name: "gateway_live_streams_too_slow_total", Help: "Live streams closed because their reader was too slow."}),
 	}
@@ -190,7 +191,7 @@ func (h *hub) sendAll(key string, f frame) {
 func (h *hub) handle(_ context.Context, e cloudevent.Event) error {
 	name := e.Name()
 	who, ok := shown[name]
-	if !ok {
+	if !ok || (h.maxAge > 0 && h.now().Sub(e.Time) > h.maxAge) {
 		return nil
 	}
 	var d concerns

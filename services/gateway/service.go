@@ -35,6 +35,7 @@ type Config struct {
 	TrustedProxies  int           `env:"TRUSTED_PROXIES" default:"0" help:"proxies in front that append to X-Forwarded-For"`
 	StreamsEach     int           `env:"LIVE_STREAMS_PER_ACCOUNT" default:"20" help:"live streams that an account may have open"`
 	StreamBuffer    int           `env:"LIVE_STREAM_BUFFER" default:"256" help:"events that a live stream may lag behind before it is closed"`
+	LiveMaxAge      time.Duration `env:"LIVE_MAX_AGE" default:"1m" help:"live updates pass over older events: some brokers begin with their whole history; 0: none is too old"`
 	Heartbeat       time.Duration `env:"LIVE_HEARTBEAT" default:"15s" help:"pause between the signs of life of a live stream"`
 }
 
@@ -92,7 +93,7 @@ func build(d *run.Deps, cfg Config, now func() time.Time) (*Service, error) {
 		return nil, err
 	}
 	base, transport := d.Proxy()
-	proxy, err := newProxy(base, transport)
+	proxy, err := newProxy(base, transport, newStaleAnswers(now, d.Metrics))
 	if err != nil {
 		return nil, fmt.Errorf("address of the sidecar: %w", err)
 	}
@@ -104,7 +105,7 @@ func build(d *run.Deps, cfg Config, now func() time.Time) (*Service, error) {
 		cfg: cfg, log: d.Log, metrics: d.Metrics, invoker: d.Invoker, orders: orderapi.Client{Invoker: d.Invoker}, topics: d.Topics,
 		verifier: newVerifier(userapi.Client{Invoker: d.Invoker}, now), proxy: proxy, pages: pages,
 		general: limit{cfg.Rate, cfg.Burst}, credentials: limit{cfg.CredentialRate, cfg.CredentialBurst},
-		hub: newHub(cfg.StreamBuffer, now, d.Metrics), streams: &streamCount{most: cfg.StreamsEach, by: map[string]int{}},
+		hub: newHub(cfg.StreamBuffer, cfg.LiveMaxAge, now, d.Metrics), streams: &streamCount{most: cfg.StreamsEach, by: map[string]int{}},
 		shutdown: d.Shutdown, closing: make(chan struct{}), resettle: 10 * time.Second, sidecar: d.Healthy,
 	}
 	local := newLocalLimiter(now)

@@ -30,6 +30,9 @@ func documents(t *testing.T) map[string][][]byte {
 	}
 	out := map[string][][]byte{}
 	for _, file := range files {
+		if filepath.Base(file) == "profile.yaml" {
+			continue // describes a profile and is not Dapr's
+		}
 		raw, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

@@ -62,7 +62,9 @@ Exit codes: 0 ended by Ctrl-C or at the end, 1 the broker does not answer, 2 wro
 			if err != nil {
 				return err
 			}
-			broker = info.Broker
+			if broker = info.Broker; broker == "" {
+				return fmt.Errorf("the events of the profile %s do not go over the Kafka protocol, which is the only one that this command reads: use a profile with kafka", info.Profile)
+			}
 		}
 		cfg.Brokers = []string{broker}
 		out := cmd.OutOrStdout()

@@ -51,7 +51,7 @@ Exit codes: 0 stopped in order (with --detach: it runs), 1 could not start, 2 wr
 	}
 	data := addDataFlag(cmd)
 	fl := cmd.Flags()
-	fl.StringVar(&f.profile, "profile", "embedded", "components to run with: a folder of components/")
+	fl.StringVar(&f.profile, "profile", "embedded", "broker and stores to run with (list them with dishmesh profiles); several are laid over each other, as in kafka,postgres")
 	fl.BoolVar(&f.noCity, "no-city", false, "without kitchens and couriers (the card acquirer and the mail server still run)")
 	fl.Float64Var(&f.timeScale, "time-scale", 1, "how long things take in the city: 1 is about 20 s an order, 0.1 a tenth of that, 0 no time at all")
 	fl.IntVar(&f.port, "port", 0, "port of the gateway (default 8080, or a free one)")

@@ -14,6 +14,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/dishmesh/dishmesh/services/internal/broker"
+	"github.com/dishmesh/dishmesh/services/internal/profile"
 )
 
 // resource is what the cross-checks need of any Dapr resource. The strict decoding into Dapr's own types is tested in
@@ -59,6 +60,9 @@ func readResources(t *testing.T) []resource {
 	}
 	var out []resource
 	for _, file := range files {
+		if filepath.Base(file) == "profile.yaml" {
+			continue // no resource; package profile checks it
+		}
 		raw, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -175,39 +179,51 @@ func checkRoutes(t *testing.T, r resource) {
 	}
 }
 
-// TestComponentsFindTheirEnvironment holds that every variable that a component refers to is set for the sidecars
-// that load it.
+// TestComponentsFindTheirEnvironment holds for every profile that each variable that a component refers to is set for
+// the sidecars that load it.
 func TestComponentsFindTheirEnvironment(t *testing.T) {
-	l := layout(t)
 	home, err := FindHome()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &plan{cfg: Config{Home: home, Apps: Apps()}, layout: l, profile: embedded(t)}
-	if p.tokens, err = newTokens(l, Apps()); err != nil {
+	all, err := profile.List(home.Components())
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.choosePorts(openPorts(l)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := p.servers(); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(p.caFile(), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, r := range readResources(t) {
-		for _, app := range r.Scopes {
-			env, err := p.sidecar(app).Env()
+	for _, d := range all {
+		t.Run(d.Name, func(t *testing.T) {
+			l := layout(t)
+			chosen, err := profile.Load(home.Components(), d.Name)
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, m := range r.Spec.Metadata {
-				if m.EnvRef != "" && !slices.ContainsFunc(env, func(v string) bool { return strings.HasPrefix(v, m.EnvRef+"=") }) {
-					t.Errorf("%s refers to %s, which the sidecar of %s does not get", r.file, m.EnvRef, app)
+			p := &plan{cfg: Config{Home: home, Apps: Apps()}, layout: l, profile: chosen}
+			if p.tokens, err = newTokens(l, Apps()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := p.choosePorts(openPorts(l)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := p.servers(); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(p.caFile(), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range chosen.Resources {
+				for _, app := range r.Scopes {
+					env, err := p.sidecar(app).Env()
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, m := range r.Metadata {
+						if m.EnvRef != "" && !slices.ContainsFunc(env, func(v string) bool { return strings.HasPrefix(v, m.EnvRef+"=") }) {
+							t.Errorf("%s refers to %s, which the sidecar of %s does not get", r.At(), m.EnvRef, app)
+						}
+					}
 				}
 			}
-		}
+		})
 	}
 }
 

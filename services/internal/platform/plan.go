@@ -39,6 +39,7 @@ type plan struct {
 	apps    map[string]AppEndpoint
 	tokens  map[string]AppTokens
 	secrets Secrets
+	subs    []broker.Subscription
 	profile *profile.Profile
 
 	// only are the servers to run, all when empty; topics and subscriptions replace the platform's when set.
@@ -219,8 +220,7 @@ func (p *plan) sidecar(app string) Part {
 		"--enable-mtls", "--sentry-address", local(p.ports["sentry"]), "--control-plane-trust-domain", trustDomain,
 		"--config", p.cfg.Home.Components("configuration", "local.yaml"),
 		"--resources-path", p.layout.Resources(),
-		// A slow service queues at its own sidecar and no further; nobody may take it all.
-		"--app-max-concurrency", "256", "--max-body-size", "1Mi",
+		"--app-max-concurrency", strconv.Itoa(maxConcurrency(app, p.subs)), "--max-body-size", "1Mi",
 		"--disable-init-endpoints", "config,subscribe", "--dapr-graceful-shutdown-seconds", "2",
 		"--enable-api-logging=false", "--scheduler-job-streams", "1",
 		"--enable-metrics=true", "--metrics-listen-address", "127.0.0.1", "--metrics-port", strconv.Itoa(ep.MetricsPort),

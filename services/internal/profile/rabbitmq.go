@@ -100,7 +100,7 @@ func (RabbitMQ) Processes(at Site) []Process {
 			Ready:   func(context.Context) error { return pingRabbit(at) },
 			Started: func(context.Context) error { return declareRabbit(at) },
 			// The Erlang machine loads for some seconds on two cores.
-			ReadyWithin: 90 * time.Second, Grace: 15 * time.Second,
+			ReadyWithin: 3 * time.Minute, Grace: 15 * time.Second,
 		},
 	}
 }

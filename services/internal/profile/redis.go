@@ -5,9 +5,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/dishmesh/dishmesh/services/internal/broker"
 )
 
 // Redis is one Redis server, whose append-only file is flushed to the disk before an answer.
@@ -71,6 +75,40 @@ maxmemory-policy noeviction
 			defer client.Close()
 			return client.Ping(ctx).Err()
 		},
+		Started:     func(ctx context.Context) error { return dropLeftGroups(ctx, options, at.Topics) },
 		ReadyWithin: 60 * time.Second, Grace: 5 * time.Second,
 	}}
+}
+
+// leftGroup is how long a group of live updates must have been without a reader to be a leftover of a gateway that has
+// gone. Redis itself keeps groups for ever.
+const leftGroup = 10 * time.Minute
+
+// dropLeftGroups removes the groups of the gateway's live updates that nobody reads any more. Each start of a gateway
+// makes new ones.
+func dropLeftGroups(ctx context.Context, options *redis.Options, topics []broker.Topic) error {
+	client := redis.NewClient(options)
+	defer client.Close()
+	for _, t := range topics {
+		groups, err := client.XInfoGroups(ctx, t.Name).Result()
+		if err != nil {
+			continue // no such stream yet
+		}
+		for _, g := range groups {
+			if !strings.HasPrefix(g.Name, "gateway-") {
+				continue
+			}
+			readers, err := client.XInfoConsumers(ctx, t.Name, g.Name).Result()
+			if err != nil {
+				return fmt.Errorf("look at the group %s: %w", g.Name, err)
+			}
+			if slices.ContainsFunc(readers, func(r redis.XInfoConsumer) bool { return r.Idle < leftGroup }) {
+				continue
+			}
+			if err := client.XGroupDestroy(ctx, t.Name, g.Name).Err(); err != nil {
+				return fmt.Errorf("drop the group %s: %w", g.Name, err)
+			}
+		}
+	}
+	return nil
 }
