@@ -5,14 +5,17 @@ SERVICES := gateway user menu pricing order payment restaurant delivery notifica
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  := -X github.com/dishmesh/dishmesh/services/internal/cli.version=$(VERSION)
 UPFLAGS  ?=
+BUF      := go tool -modfile=.ci/tools/go.mod buf
+PROFILE  ?= embedded
+SEEDS    ?= 1..200
 
 export CGO_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build servers up down status test test-all test-profiles conformance unit e2e race vet lint fmt-check cross clean
+.PHONY: help build servers generate contracts contracts-release up down status test test-all test-faults test-profiles conformance unit e2e race vet lint fmt-check cross clean
 
 help: ## show what can be made
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 build: ## build the services and the dishmesh program into bin/
 	@mkdir -p $(BIN)
@@ -20,6 +23,16 @@ build: ## build the services and the dishmesh program into bin/
 
 servers: ## fetch the servers of the other profiles: Kafka, Redis, RabbitMQ, PostgreSQL, MariaDB
 	@components/servers.sh
+
+generate: ## write the code that follows from the protobuf contracts
+	go generate ./services/...
+
+contracts: ## check the contracts: buf lint, buf breaking against the last release, generated code, recorded samples
+	@$(BUF) --version >/dev/null # built once, which takes some minutes
+	go test -vet=off ./services/internal/contract/...
+
+contracts-release: contracts ## keep the contracts of today as those of the last release
+	$(BUF) build --exclude-source-info -o services/internal/contract/released.binpb
 
 up: build ## build what is missing, run the platform and show a first order (UPFLAGS="--time-scale 0" for flags)
 	@$(BIN)/dishmesh up --order $(UPFLAGS)
@@ -30,9 +43,16 @@ down: build ## stop the platform
 status: build ## show every process of the platform
 	@$(BIN)/dishmesh status
 
-test: fmt-check vet lint cross build unit conformance e2e ## run every test that needs only this machine
+test: fmt-check vet lint contracts cross build unit conformance e2e ## run every test that needs only this machine
 
 test-all: test race ## run them, and the unit tests once more under the race detector (needs a C compiler)
+
+test-faults: build ## kill, crash and hang processes by seed, stop the broker, audit: half an hour (SEEDS=1..200 PROFILE=embedded)
+	$(BIN)/dishmesh chaos kill --profile $(PROFILE) --seeds $(SEEDS) --keep-going
+	$(BIN)/dishmesh chaos crash --profile $(PROFILE) --seeds 1..2 --keep-going
+	$(BIN)/dishmesh chaos hang --profile $(PROFILE) --seeds 1..5 --keep-going
+	$(BIN)/dishmesh chaos broker-stop --profile $(PROFILE) --for 10s --seeds 1..3 --keep-going
+	$(BIN)/dishmesh chaos broker-stop --profile $(PROFILE) --for 60s
 
 unit: ## run the unit and property tests
 	go test -vet=off -timeout 5m $$(go list ./services/... | grep -v /services/e2e)

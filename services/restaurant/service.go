@@ -57,7 +57,7 @@ func New(d *run.Deps, cfg Config) (run.Service, error) {
 	return &Service{
 		cfg: cfg, log: d.Log, state: d.State, boards: map[string]board{}, turns: turns{m: map[string]*turn{}},
 		tickets: eventstore.New(d.State, d.UseOutbox(), eventstore.Options[ticket]{
-			Name: restaurantapi.Stream, Source: "dishmesh/" + d.Name, Topic: cloudevent.Topic("restaurant"), Apply: apply,
+			Name: restaurantapi.Stream, Source: "dishmesh/" + d.Name, Topic: cloudevent.Topic("restaurant"), Events: restaurantapi.Events, Apply: apply,
 		}),
 	}, nil
 }

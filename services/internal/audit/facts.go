@@ -189,7 +189,7 @@ func (f *facts) takePayment(h history) error {
 	p := &paymentFact{status: s.Status, at: h.at, balances: map[string]int64{}}
 	for i, e := range h.events {
 		var data paymentapi.Event
-		if err := e.Into(&data); err != nil {
+		if err := paymentapi.Events.Into(e, &data); err != nil {
 			return err
 		}
 		if i == 0 {
@@ -238,13 +238,13 @@ func (f *facts) takeDelivery(h history) error {
 		switch e.Name() {
 		case deliveryapi.TypeCourierAssigned:
 			var d deliveryapi.CourierAssignedData
-			if err := e.Into(&d); err != nil {
+			if err := deliveryapi.Events.Into(e, &d); err != nil {
 				return err
 			}
 			if courier != "" { // handed over without a release
 				f.shifts[courier] = append(f.shifts[courier], open)
 			}
-			courier, open = d.CourierID, shift{order: h.id, from: e.Time}
+			courier, open = d.CourierId, shift{order: h.id, from: e.Time}
 		case deliveryapi.TypeReleased, deliveryapi.TypeDelivered:
 			if courier != "" {
 				open.to = e.Time
@@ -319,7 +319,9 @@ func (f *facts) readJournal() error {
 			f.notes = append(f.notes, fmt.Sprintf("line %d of the customers' journal is torn and was left out", n+1))
 			continue
 		}
-		f.journal = append(f.journal, a)
+		if !a.AcknowledgedAt.Before(f.cfg.Since) {
+			f.journal = append(f.journal, a)
+		}
 	}
 	return nil
 }
@@ -331,7 +333,7 @@ func (f *facts) readBook() error {
 		return fmt.Errorf("the acquirer's book can't be read: %w", err)
 	}
 	for _, op := range ops {
-		if op.Outcome != acquirer.Approved {
+		if op.Outcome != acquirer.Approved || op.Time.Before(f.cfg.Since) {
 			continue
 		}
 		m := movement{op.Kind, op.Amount, op.AuthorizationID, op.Time}

@@ -26,8 +26,9 @@ type Event struct {
 	Subject         string          `json:"subject"` // the aggregate's id, also the partition key
 	Time            time.Time       `json:"time"`
 	DataContentType string          `json:"datacontenttype"`
-	Sequence        string          `json:"sequence,omitempty"` // within the aggregate, from 1
-	Trail           string          `json:"trail,omitempty"`    // what came before it in the stream, see trail.go
+	DataSchema      string          `json:"dataschema,omitempty"` // names the message and version of the data, see package contract
+	Sequence        string          `json:"sequence,omitempty"`   // within the aggregate, from 1
+	Trail           string          `json:"trail,omitempty"`      // what came before it in the stream, see trail.go
 	CorrelationID   string          `json:"correlationid,omitempty"`
 	TraceParent     string          `json:"traceparent,omitempty"`
 	Data            json.RawMessage `json:"data"`

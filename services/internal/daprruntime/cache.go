@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -52,6 +53,9 @@ func cacheKey(moduleDir, goVersion string) (string, error) {
 	h := sha256.New()
 	var files []string
 	err := filepath.WalkDir(filepath.Join(moduleDir, Daprd), func(path string, _ fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
 		if filepath.Ext(path) == ".go" && !strings.HasSuffix(path, "_test.go") {
 			files = append(files, path)
 		}

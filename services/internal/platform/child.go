@@ -21,6 +21,13 @@ const (
 	startAttempts = 4
 )
 
+// The watch over parts that run: one that has not answered so often in a row hangs. Together that is well beyond the
+// pauses of a machine that is busy, and about as long as a lease of the outbox.
+const (
+	probeEvery    = 3 * time.Second
+	probeFailures = 5
+)
+
 // State of a part.
 type State string
 
@@ -30,7 +37,7 @@ const (
 	StateStarting State = "starting" // process runs, not ready yet
 	StateReady    State = "ready"
 	StateBackoff  State = "restarting" // died, waits for its next start
-	StateHeld     State = "held"       // ended, and kept so until it is released
+	StateHeld     State = "held"       // ended on request, and not started again until it is released
 	StateStopped  State = "stopped"
 	StateFailed   State = "failed" // never became ready
 )
@@ -50,9 +57,8 @@ type child struct {
 	started  time.Time
 	restarts int
 	lastExit string
-	quick    bool // the next restart needs no back-off, because somebody asked for it
-	// held is closed when the part may start again; nil while nobody holds it down.
-	held chan struct{}
+	quick    bool          // the next restart needs no back-off, because somebody asked for it
+	held     chan struct{} // not nil: the next start waits until it is closed
 }
 
 func (c *child) setState(s State) {
@@ -75,6 +81,10 @@ func (c *child) run(ctx context.Context) {
 	backoff := firstBackoff
 	everReady := false
 	for attempt := 1; ; attempt++ {
+		if !c.awaitRelease(ctx) {
+			c.setState(StateStopped)
+			return
+		}
 		begun := time.Now()
 		err := c.once(ctx, begun, &everReady)
 		if ctx.Err() != nil {
@@ -86,19 +96,13 @@ func (c *child) run(ctx context.Context) {
 		c.state = StateBackoff
 		quick, held := c.quick, c.held
 		c.quick = false
-		if held != nil {
-			c.state = StateHeld
+		if held != nil { // ended on request: that is no failure
+			c.restarts++
 		}
 		c.mu.Unlock()
 		if held != nil {
-			c.sup.event(Event{Part: c.part.Name, State: StateHeld})
-			select {
-			case <-held:
-				quick, backoff = true, firstBackoff
-			case <-ctx.Done():
-				c.setState(StateStopped)
-				return
-			}
+			backoff = firstBackoff
+			continue
 		}
 		if !everReady && attempt >= startAttempts {
 			c.setState(StateFailed)
@@ -149,7 +153,11 @@ func (c *child) once(ctx context.Context, begun time.Time, everReady *bool) erro
 	}
 	c.mu.Lock()
 	c.cmd, c.pid, c.identity, c.started = cmd, cmd.Process.Pid, identity, begun
+	held := c.held != nil
 	c.mu.Unlock()
+	if held { // while it was being started
+		c.signal(syscall.SIGKILL)
+	}
 	c.sup.changed()
 
 	exited := make(chan error, 1)
@@ -162,6 +170,9 @@ func (c *child) once(ctx context.Context, begun time.Time, everReady *bool) erro
 	}
 	becameReady := make(chan error, 1)
 	go func() { becameReady <- pollReady(readyCtx, ready) }()
+	watchCtx, endWatch := context.WithCancel(ctx)
+	defer endWatch()
+	hangs := make(chan error, 1)
 	for {
 		select {
 		case err := <-exited:
@@ -175,6 +186,7 @@ func (c *child) once(ctx context.Context, begun time.Time, everReady *bool) erro
 					close(c.ready)
 				}
 				c.sup.event(Event{Part: c.part.Name, State: StateReady, PID: cmd.Process.Pid, Took: time.Since(begun)})
+				go func() { hangs <- c.watch(watchCtx) }()
 				continue
 			}
 			if ctx.Err() != nil {
@@ -183,6 +195,13 @@ func (c *child) once(ctx context.Context, begun time.Time, everReady *bool) erro
 			c.signal(syscall.SIGKILL)
 			<-exited
 			return fmt.Errorf("%s was not ready within %s: %w", c.part.Name, c.part.ReadyWithin, err)
+		case err := <-hangs:
+			if ctx.Err() != nil {
+				continue
+			}
+			c.signal(syscall.SIGKILL)
+			<-exited
+			return fmt.Errorf("%s hung and was killed: %w", c.part.Name, err)
 		}
 	}
 }
@@ -240,6 +259,37 @@ func pollReady(ctx context.Context, ready func(context.Context) error) error {
 	}
 }
 
+// watch probes the part until the context ends, or until it has not answered several times in a row, which is the
+// error it then returns.
+func (c *child) watch(ctx context.Context) error {
+	alive := c.part.Alive
+	if alive == nil {
+		alive = c.part.Ready
+	}
+	if alive == nil {
+		<-ctx.Done()
+		return nil
+	}
+	every, limit := c.sup.cfg.ProbeEvery, c.sup.cfg.ProbeFailures
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for failures := 0; ; {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+		err := alive(ctx)
+		if err == nil || ctx.Err() != nil {
+			failures = 0
+			continue
+		}
+		if failures++; failures >= limit {
+			return fmt.Errorf("it did not answer %d probes in a row, %s apart: %w", failures, every, err)
+		}
+	}
+}
+
 // signal sends to the child's whole process group.
 func (c *child) signal(sig syscall.Signal) bool {
 	c.mu.Lock()
@@ -270,28 +320,6 @@ func (c *child) stopSignal() syscall.Signal {
 	return syscall.SIGTERM
 }
 
-// hold ends the process and keeps it from starting until release.
-func (c *child) hold(kill bool) error {
-	c.mu.Lock()
-	if c.held != nil {
-		c.mu.Unlock()
-		return nil
-	}
-	c.held = make(chan struct{})
-	c.mu.Unlock()
-	return c.restart(kill)
-}
-
-// release lets a held part start again.
-func (c *child) release() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.held != nil {
-		close(c.held)
-		c.held = nil
-	}
-}
-
 // restart ends the process for another start at once: orderly, or with SIGKILL when kill is set.
 func (c *child) restart(kill bool) error {
 	sig := c.stopSignal()
@@ -299,25 +327,31 @@ func (c *child) restart(kill bool) error {
 		sig = syscall.SIGKILL
 	}
 	c.mu.Lock()
+	if c.held != nil {
+		c.mu.Unlock()
+		return fmt.Errorf("%s is held: release it first", c.part.Name)
+	}
 	c.quick = !kill
 	pid, cmd := c.pid, c.cmd
 	c.mu.Unlock()
 	if !c.signal(sig) {
 		return fmt.Errorf("%s is not running", c.part.Name)
 	}
-	if kill {
-		return nil
+	if !kill {
+		c.killAfterGrace(pid, cmd)
 	}
-	go func() {
-		time.Sleep(c.part.Grace)
+	return nil
+}
+
+// killAfterGrace kills the process if it is still the child's once its grace is over.
+func (c *child) killAfterGrace(pid int, cmd *exec.Cmd) {
+	time.AfterFunc(c.part.Grace, func() {
 		c.mu.Lock()
-		same := c.cmd == cmd
-		c.mu.Unlock()
-		if same {
+		defer c.mu.Unlock()
+		if c.cmd == cmd && cmd != nil {
 			_ = syscall.Kill(-pid, syscall.SIGKILL)
 		}
-	}()
-	return nil
+	})
 }
 
 func exitText(err error) string {

@@ -73,18 +73,18 @@ func serveControl(r *running) (*controlServer, error) {
 		w.WriteHeader(http.StatusAccepted)
 		r.stop()
 	})
-	again := func(kill bool) http.HandlerFunc {
-		return func(w http.ResponseWriter, req *http.Request) {
-			answer(w, r.sup.Restart(req.URL.Query().Get("name"), kill))
-		}
+	for path, do := range map[string]func(name string) error{
+		"restart": func(name string) error { return r.sup.Restart(name, false) },
+		"kill":    func(name string) error { return r.sup.Restart(name, true) },
+		"release": r.sup.Release,
+		"freeze":  r.sup.Freeze,
+	} {
+		mux.HandleFunc("POST /"+path, func(w http.ResponseWriter, req *http.Request) {
+			answer(w, do(req.URL.Query().Get("name")))
+		})
 	}
-	mux.HandleFunc("POST /restart", again(false))
-	mux.HandleFunc("POST /kill", again(true))
 	mux.HandleFunc("POST /hold", func(w http.ResponseWriter, req *http.Request) {
 		answer(w, r.sup.Hold(req.URL.Query().Get("name"), req.URL.Query().Get("kill") != ""))
-	})
-	mux.HandleFunc("POST /release", func(w http.ResponseWriter, req *http.Request) {
-		answer(w, r.sup.Release(req.URL.Query().Get("name")))
 	})
 	c := &controlServer{server: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, path: path}
 	go func() { _ = c.server.Serve(ln) }()
@@ -134,14 +134,10 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 func (c *Client) Stop(ctx context.Context) error { return c.do(ctx, http.MethodPost, "/stop", nil) }
 
 // Restart ends one process in order; the supervisor starts it again at once.
-func (c *Client) Restart(ctx context.Context, name string) error {
-	return c.do(ctx, http.MethodPost, "/restart?name="+url.QueryEscape(name), nil)
-}
+func (c *Client) Restart(ctx context.Context, name string) error { return c.part(ctx, "restart", name) }
 
 // Kill ends one process with SIGKILL; the supervisor starts it again after its back-off.
-func (c *Client) Kill(ctx context.Context, name string) error {
-	return c.do(ctx, http.MethodPost, "/kill?name="+url.QueryEscape(name), nil)
-}
+func (c *Client) Kill(ctx context.Context, name string) error { return c.part(ctx, "kill", name) }
 
 // Hold ends one process, with SIGKILL when kill is set, and keeps it down until Release.
 func (c *Client) Hold(ctx context.Context, name string, kill bool) error {
@@ -152,9 +148,14 @@ func (c *Client) Hold(ctx context.Context, name string, kill bool) error {
 	return c.do(ctx, http.MethodPost, "/hold?"+query.Encode(), nil)
 }
 
-// Release lets a held process start again.
-func (c *Client) Release(ctx context.Context, name string) error {
-	return c.do(ctx, http.MethodPost, "/release?name="+url.QueryEscape(name), nil)
+// Release starts a process that is held.
+func (c *Client) Release(ctx context.Context, name string) error { return c.part(ctx, "release", name) }
+
+// Freeze stops one process with SIGSTOP; the supervisor finds out that it hangs, and starts it again.
+func (c *Client) Freeze(ctx context.Context, name string) error { return c.part(ctx, "freeze", name) }
+
+func (c *Client) part(ctx context.Context, action, name string) error {
+	return c.do(ctx, http.MethodPost, "/"+action+"?name="+url.QueryEscape(name), nil)
 }
 
 func (c *Client) do(ctx context.Context, method, path string, into any) error {

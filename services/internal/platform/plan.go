@@ -90,6 +90,7 @@ func (p *plan) controlPart(name, program string, phase Phase, needs []string, ar
 		Name: name, Kind: KindControl, Path: p.runtime.Path(program), Args: append(args, p.logFlags()...),
 		Env: p.cfg.partEnv(name, "NAMESPACE=default"), Dir: p.layout.Data, Needs: needs, Phase: phase,
 		Ready:       HTTPReady("http://" + local(p.ports[name+"/healthz"]) + "/healthz"),
+		Alive:       HTTPAnswers("http://" + local(p.ports[name+"/healthz"]) + "/healthz"),
 		ReadyWithin: 30 * time.Second, Grace: time.Second,
 	}
 }
@@ -145,14 +146,16 @@ func (p *plan) servers() ([]Part, error) {
 		}
 		p.serverEnv = append(p.serverEnv, s.Env(at)...)
 		var before []string
-		for _, process := range s.Processes(at) {
-			part := serverPart(p.cfg, s, process, at.Dir, before)
+		processes := s.Processes(at)
+		for i, process := range processes {
+			part := serverPart(p.cfg, process, at.Dir, before)
+			if s.Name() == p.profile.EventServer() && i == len(processes)-1 {
+				// The last of its processes is the server itself, the others are its helpers.
+				part.Kind, p.brokerPart = KindBroker, part.Name
+			}
 			before = append(before, part.Name)
 			parts = append(parts, part)
 			p.serverParts = append(p.serverParts, part.Name)
-			if s.Name() == p.profile.EventServer() {
-				p.brokerPart = part.Name // the last of its processes is the server itself
-			}
 		}
 	}
 	return parts, nil
@@ -245,6 +248,7 @@ func (p *plan) sidecar(app string) Part {
 		},
 		Dir: p.layout.Data, Needs: append([]string{"sentry", "placement", "scheduler", app}, p.serverParts...), Phase: PhaseSidecar,
 		Ready: HTTPReady("http://"+local(ep.DaprHTTPPort)+"/v1.0/healthz", "http://"+local(ep.AppPort)+"/readyz"),
+		Alive: HTTPAnswers("http://" + local(ep.DaprHTTPPort) + "/v1.0/healthz"),
 		// Ten sidecars start at once on what may be two cores.
 		ReadyWithin: 60 * time.Second, Grace: 2500 * time.Millisecond,
 	}
@@ -262,6 +266,7 @@ func (p *plan) city() Part {
 		Name: "city", Kind: KindCity, Path: p.cfg.Self, Args: args, Dir: p.layout.Data, Needs: needs, Phase: PhaseCity,
 		Env:         p.cfg.partEnv("city", "ACQUIRER_API_KEY="+p.secrets.AcquirerAPIKey, "LOG_LEVEL="+p.cfg.LogLevel),
 		Ready:       HTTPReady("http://" + local(p.ports["city"]) + "/readyz"),
+		Alive:       HTTPAnswers("http://" + local(p.ports["city"]) + "/readyz"),
 		ReadyWithin: 30 * time.Second, Grace: 1500 * time.Millisecond,
 	}
 }

@@ -24,16 +24,12 @@ func (l Layout) Servers(name string) string {
 func (l Layout) Resources() string { return l.path("run", "resources") }
 
 // serverPart makes a supervised part of a server's process. needs are the parts before it.
-func serverPart(cfg Config, s profile.Server, p profile.Process, dir string, needs []string) Part {
-	kind := KindStore
-	if s.Broker() {
-		kind = KindBroker
-	}
+func serverPart(cfg Config, p profile.Process, dir string, needs []string) Part {
 	if p.Dir != "" {
 		dir = p.Dir
 	}
 	part := Part{
-		Name: p.Name, Kind: kind, Path: p.Path, Args: p.Args, Dir: dir, Needs: needs, Phase: PhaseBroker,
+		Name: p.Name, Kind: KindStore, Path: p.Path, Args: p.Args, Dir: dir, Needs: needs, Phase: PhaseBroker,
 		Env:   func() ([]string, error) { return append(append([]string{}, p.Env...), cfg.Set[p.Name]...), nil },
 		Ready: p.Ready, ReadyWithin: p.ReadyWithin, Grace: p.Grace,
 		Prepare: p.Prepare, Credential: p.Credential, StopSignal: p.Stop,

@@ -1,12 +1,9 @@
 package platform
 
 import (
-	"context"
 	"os"
-	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/dishmesh/dishmesh/services/internal/profile"
 )
@@ -29,36 +26,6 @@ func TestADataFolderKeepsItsProfile(t *testing.T) {
 	}
 	if got, err := ProfileOf(old); err != nil || got != profile.Default {
 		t.Errorf("a folder from before there were profiles: got %q, %v, want %s", got, err, profile.Default)
-	}
-}
-
-func TestHeldPartStaysDownUntilReleased(t *testing.T) {
-	w := newWorld(t)
-	port, err := openPorts(layout(t)).pick("only")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := "127.0.0.1:" + strconv.Itoa(port)
-	s, err := NewSupervisor(SupervisorConfig{Parts: []Part{w.part("only", addr)}, LogPath: w.log})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	defer s.Stop()
-	if err := s.Hold("only", true); err != nil {
-		t.Fatal(err)
-	}
-	state := func() State { return s.Processes(t.Context())[0].State }
-	eventually(t, "the part to be held", func() bool { return state() == StateHeld })
-	if err := s.Release("only"); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	if err := s.WaitReady(ctx, "only"); err != nil {
-		t.Error(err)
 	}
 }
 

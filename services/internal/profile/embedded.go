@@ -17,9 +17,6 @@ func (Embedded) Name() string { return "broker" }
 // Title implements Server.
 func (Embedded) Title() string { return "the embedded broker" }
 
-// Broker implements Server.
-func (Embedded) Broker() bool { return true }
-
 // Vars implements Server.
 func (Embedded) Vars() []string { return []string{"KAFKA_BROKERS"} }
 

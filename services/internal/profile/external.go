@@ -24,9 +24,6 @@ func (e External) Name() string { return e.ID }
 // Title implements Server.
 func (e External) Title() string { return e.Label }
 
-// Broker implements Server.
-func (External) Broker() bool { return false }
-
 // Vars implements Server.
 func (e External) Vars() []string { return e.Variables }
 

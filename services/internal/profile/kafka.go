@@ -24,9 +24,6 @@ func (Kafka) Name() string { return "kafka" }
 // Title implements Server.
 func (Kafka) Title() string { return "Apache Kafka" }
 
-// Broker implements Server.
-func (Kafka) Broker() bool { return true }
-
 // Vars implements Server.
 func (Kafka) Vars() []string { return []string{"KAFKA_BROKERS"} }
 

@@ -22,9 +22,6 @@ func (MySQL) Name() string { return "mysql" }
 // Title implements Server.
 func (MySQL) Title() string { return "MariaDB" }
 
-// Broker implements Server.
-func (MySQL) Broker() bool { return false }
-
 // Vars implements Server.
 func (MySQL) Vars() []string { return []string{"MYSQL_DSN"} }
 

@@ -29,9 +29,6 @@ func (Postgres) Name() string { return "postgres" }
 // Title implements Server.
 func (Postgres) Title() string { return "PostgreSQL" }
 
-// Broker implements Server.
-func (Postgres) Broker() bool { return false }
-
 // Vars implements Server.
 func (Postgres) Vars() []string {
 	return []string{"POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_USER", "POSTGRES_PASSWORD"}

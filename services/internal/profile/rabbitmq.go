@@ -28,9 +28,6 @@ func (RabbitMQ) Name() string { return "rabbitmq" }
 // Title implements Server.
 func (RabbitMQ) Title() string { return "RabbitMQ" }
 
-// Broker implements Server.
-func (RabbitMQ) Broker() bool { return true }
-
 // Vars implements Server.
 func (RabbitMQ) Vars() []string { return []string{"RABBITMQ_URL"} }
 

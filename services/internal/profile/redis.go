@@ -23,9 +23,6 @@ func (Redis) Name() string { return "redis" }
 // Title implements Server.
 func (Redis) Title() string { return "Redis" }
 
-// Broker implements Server.
-func (Redis) Broker() bool { return true }
-
 // Vars implements Server.
 func (Redis) Vars() []string { return []string{"REDIS_HOST", "REDIS_PASSWORD"} }
 

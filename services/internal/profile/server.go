@@ -69,8 +69,6 @@ type Server interface {
 	// Name is what a profile.yaml calls it, Title what people call it.
 	Name() string
 	Title() string
-	// Broker reports whether events go through it.
-	Broker() bool
 	// Vars are the variables that it sets for the envRefs of components.
 	Vars() []string
 	// Probe looks for the server without starting it.

@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"google.golang.org/grpc"
 
+	"github.com/dishmesh/dishmesh/services/internal/crash"
 	"github.com/dishmesh/dishmesh/services/internal/inbox"
 	"github.com/dishmesh/dishmesh/services/internal/outbox"
 	"github.com/dishmesh/dishmesh/services/internal/sidecar"
@@ -145,7 +146,7 @@ func main[C any](name string, build func(*Deps, C) (Service, error), args []stri
 	deps := &Deps{
 		Name: name, Instance: cfg.Instance, Log: log, Metrics: reg, State: state,
 		Publisher: sc, Invoker: sc, Binding: sc, Conn: sc.Conn(), Proxy: sc.Proxy, Healthy: sc.Healthy, Engine: sc, Shutdown: ctx,
-		Outbox:  outbox.New(state, sc, outbox.Options{Instance: cfg.Instance, Log: log, Metrics: reg}),
+		Outbox:  outbox.New(state, sc, outbox.Options{Instance: cfg.Instance, Log: log, Metrics: reg, Crash: crash.Points(cfg.Instance)}),
 		Topics:  topic.New(ctx, name, sc, log, reg).WithInbox(state, sc),
 		usesBox: &usesBox,
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -72,12 +73,15 @@ func (s *servers) of(component string) (conformance.Server, error) {
 	return nil, conformance.ErrNoServer
 }
 
+// number is the version in what a server says of itself, which has much else.
+var number = regexp.MustCompile(`\d+(\.\d+)+`)
+
 // versions says what each server says of itself.
 func (s *servers) versions(ctx context.Context) map[string]string {
 	out := map[string]string{}
 	for _, server := range s.profile.ServerList() {
 		found := server.Probe(ctx)
-		version := found.Version
+		version := number.FindString(found.Version)
 		if version == "" {
 			version = found.Where
 		}
