@@ -12,7 +12,7 @@ SEEDS    ?= 1..200
 export CGO_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build servers generate contracts contracts-release up down status test test-all test-faults unit e2e race vet lint fmt-check cross clean
+.PHONY: help build servers generate contracts contracts-release up down status test test-all test-faults test-profiles conformance unit e2e race vet lint fmt-check cross clean
 
 help: ## show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -43,7 +43,7 @@ down: build ## stop the platform
 status: build ## show every process of the platform
 	@$(BIN)/dishmesh status
 
-test: fmt-check vet lint contracts cross build unit e2e ## run every test that needs only this machine
+test: fmt-check vet lint contracts cross build unit conformance e2e ## run every test that needs only this machine
 
 test-all: test race ## run them, and the unit tests once more under the race detector (needs a C compiler)
 
@@ -62,6 +62,18 @@ unit: ## run the unit and property tests
 e2e: build ## run the end-to-end tests on the real platform
 	DISHMESH_BIN=$(CURDIR)/$(BIN) go test -vet=off -count=1 -v -timeout 20m ./services/e2e
 	go test -vet=off -count=1 -v -timeout 2m ./services/e2e/calls
+
+conformance: build ## a short sample of the conformance suite on the embedded profile
+	$(BIN)/dishmesh conformance --quick --only $(SAMPLE)
+
+# What no unit test can know, in well under a minute.
+comma := ,
+space := $(subst ,, )
+SAMPLE := $(subst $(space),$(comma),$(strip order-many-keys redelivery dead-letter consumer-app-killed transaction etag create-only \
+	crash-in-transaction workflow-app-killed broker-crash broker-outage-short))
+
+test-profiles: build ## the whole conformance suite on every profile that can run here; writes components/CONFORMANCE.md (half an hour)
+	$(BIN)/dishmesh conformance --all $(CONFORMANCEFLAGS)
 
 race: ## run the unit tests under the race detector
 	CGO_ENABLED=1 go test -race -timeout 20m $$(go list ./services/... | grep -v /services/e2e)
