@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -246,12 +245,6 @@ func conformanceEnd(err error, report conformance.Report) error {
 		return &ExitError{Code: ExitFailed}
 	}
 	return nil
-}
-
-func printJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
 }
 
 // run checks one profile and prints the table, unless JSON was asked for.
