@@ -30,7 +30,7 @@ import (
 var update = flag.Bool("update", false, "write the golden files")
 
 var testConfig = Config{PublicAddr: "127.0.0.1:0", Rate: 100_000, Burst: 100_000, CredentialRate: 100_000, CredentialBurst: 100_000,
-	StreamsEach: 3, StreamBuffer: 16, Heartbeat: time.Hour}
+	StreamsEach: 3, StreamBuffer: 16, StreamAge: time.Hour, Heartbeat: time.Hour}
 
 // proxied plays the sidecar: it gives a request to the app that dapr-app-id names.
 type proxied struct{ mesh sidecartest.Mesh }
