@@ -32,15 +32,16 @@ test: fmt-check vet lint cross build unit e2e ## run every test that needs only 
 test-all: test race ## run them, and the unit tests once more under the race detector (needs a C compiler)
 
 unit: ## run the unit and property tests
-	go test -vet=off -timeout 5m $$(go list ./services/... | grep -v /services/e2e$$)
+	go test -vet=off -timeout 5m $$(go list ./services/... | grep -v /services/e2e)
 	go test -vet=off -tags acquirer_no_idempotency ./services/city/acquirer
 	cd components/runtime && go test -mod=readonly -trimpath ./resources
 
 e2e: build ## run the end-to-end tests on the real platform
 	DISHMESH_BIN=$(CURDIR)/$(BIN) go test -vet=off -count=1 -v -timeout 20m ./services/e2e
+	go test -vet=off -count=1 -v -timeout 2m ./services/e2e/calls
 
 race: ## run the unit tests under the race detector
-	CGO_ENABLED=1 go test -race -timeout 20m $$(go list ./services/... | grep -v /services/e2e$$)
+	CGO_ENABLED=1 go test -race -timeout 20m $$(go list ./services/... | grep -v /services/e2e)
 
 vet: ## go vet
 	go vet ./services/...

@@ -173,11 +173,9 @@ func (v *verifier) lookup(kid string) (key ed25519.PublicKey, fresh bool) {
 	return set.byID[kid], v.now().Sub(set.at) < keysFresh
 }
 
-// fetchKeys does not end with the request that it is done for: others wait for it too.
+// fetchKeys does not end with the request that it is done for: others wait for it too. The client bounds it.
 func (v *verifier) fetchKeys(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
-	defer cancel()
-	set, err := v.users.KeySet(ctx)
+	set, err := v.users.KeySet(context.WithoutCancel(ctx))
 	if err != nil {
 		return err
 	}

@@ -50,6 +50,7 @@ type menuService struct {
 	lookups int
 	during  func() // called within a lookup, after its answer was made
 	away    bool
+	hangs   bool // answers nothing until the caller gives up
 }
 
 func (m *menuService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -61,11 +62,15 @@ func (m *menuService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		m.mu.Lock()
 		m.lookups++
 		menu, ok := m.menus[req.RestaurantID]
-		away, during := m.away, m.during
+		away, hangs, during := m.away, m.hangs, m.during
 		body, err := json.Marshal(menu)
 		m.mu.Unlock()
 		if during != nil {
 			during()
+		}
+		if hangs {
+			<-r.Context().Done()
+			return r.Context().Err()
 		}
 		switch {
 		case err != nil:

@@ -77,9 +77,8 @@ func (c *menus) get(ctx context.Context, restaurantID string) (*knownMenu, error
 	// Who asks after an event must not share a lookup that began before it.
 	flight := restaurantID + "#" + strconv.Itoa(slot.changed)
 	v, err, _ := c.flights.Do(flight, func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		return c.lookup(ctx, restaurantID, slot.changed)
+		// It does not end with the request that it is done for, since others wait for it too; the client bounds it.
+		return c.lookup(context.WithoutCancel(ctx), restaurantID, slot.changed)
 	})
 	if err == nil {
 		return v.(*knownMenu), nil

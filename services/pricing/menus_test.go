@@ -87,6 +87,24 @@ func TestTheLastMenuServesWhileTheMenuServiceIsAway(t *testing.T) {
 	f.mustAsk("usr_1", soups(1, ""))
 }
 
+// A menu service that hangs costs a customer less than the 5 s that the gateway waits for a quote.
+func TestTheLastMenuServesWhileTheMenuServiceHangs(t *testing.T) {
+	f := setUp(t)
+	f.mustAsk("usr_1", soups(1, ""))
+	f.menu.set(func(m *menuService) { m.hangs = true })
+	f.clock.add(5 * time.Minute)
+	began := time.Now()
+	f.mustAsk("usr_1", soups(1, ""))
+	if took := time.Since(began); took > 4*time.Second {
+		t.Errorf("took %s", took)
+	}
+	began = time.Now()
+	f.mustAsk("usr_1", soups(1, ""))
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("the next took %s, want no second wait", took)
+	}
+}
+
 func TestUnknownEventsAreLeftAlone(t *testing.T) {
 	f := setUp(t)
 	f.event("menu", "menu.renamed", "rst_a", 1)

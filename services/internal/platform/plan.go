@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dishmesh/dishmesh/services/internal/broker"
 	"github.com/dishmesh/dishmesh/services/internal/daprruntime"
 )
 
@@ -36,6 +37,7 @@ type plan struct {
 	apps    map[string]AppEndpoint
 	tokens  map[string]AppTokens
 	secrets Secrets
+	subs    []broker.Subscription
 }
 
 func (p *plan) port(name string) string { return strconv.Itoa(p.ports[name]) }
@@ -160,8 +162,7 @@ func (p *plan) sidecar(app string) Part {
 		"--resources-path", p.cfg.Home.Components(p.cfg.Profile),
 		"--resources-path", p.cfg.Home.Components("subscriptions"),
 		"--resources-path", p.cfg.Home.Components("resiliency"),
-		// A slow service queues at its own sidecar and no further; nobody may take it all.
-		"--app-max-concurrency", "256", "--max-body-size", "1Mi",
+		"--app-max-concurrency", strconv.Itoa(maxConcurrency(app, p.subs)), "--max-body-size", "1Mi",
 		"--disable-init-endpoints", "config,subscribe", "--dapr-graceful-shutdown-seconds", "2",
 		"--enable-api-logging=false", "--scheduler-job-streams", "1",
 		"--enable-metrics=true", "--metrics-listen-address", "127.0.0.1", "--metrics-port", strconv.Itoa(ep.MetricsPort),

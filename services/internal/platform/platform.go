@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dishmesh/dishmesh/services/internal/broker"
 	"github.com/dishmesh/dishmesh/services/internal/daprruntime"
 )
 
@@ -226,6 +227,9 @@ func (r *running) prepare(ctx context.Context) error {
 	}
 	p.runtime, err = daprruntime.Ensure(ctx, daprruntime.Options{ModuleDir: r.cfg.Home.RuntimeModule(), Progress: r.report.Build})
 	if err != nil {
+		return err
+	}
+	if p.subs, err = broker.ReadSubscriptions(r.cfg.Home.Components("subscriptions")); err != nil {
 		return err
 	}
 	if p.binDir, err = ensureServices(ctx, r.cfg, r.report.Step); err != nil {

@@ -39,6 +39,7 @@ type Base struct {
 	AppToken  string `env:"APP_API_TOKEN" secret:"true" help:"token that the service asks of the sidecar"`
 	Instance  string `env:"INSTANCE" help:"stable name of this replica; default the host name"`
 	LogLevel  string `env:"LOG_LEVEL" default:"info" help:"debug, info, warn or error"`
+	sidecar.Limits
 }
 
 // Deps is what a service is built from. Tests fill it with fakes (package runtest).
@@ -113,7 +114,7 @@ func main[C any](name string, build func(*Deps, C) (Service, error), args []stri
 		}
 		return code
 	}
-	if err := errors.Join(Load(&cfg.Base, os.LookupEnv), Load(&cfg.Own, os.LookupEnv)); err != nil {
+	if err := errors.Join(Load(&cfg.Base, os.LookupEnv), Load(&cfg.Own, os.LookupEnv), cfg.Limits.Check()); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: wrong configuration:\n%v\n", name, err)
 		return 2
 	}
@@ -131,7 +132,8 @@ func main[C any](name string, build func(*Deps, C) (Service, error), args []stri
 	defer stop()
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	sc, err := sidecar.New(sidecar.Config{Host: cfg.DaprHost, HTTPPort: cfg.DaprHTTP, GRPCPort: cfg.DaprGRPC, APIToken: cfg.DaprToken})
+	sc, err := sidecar.New(sidecar.Config{Host: cfg.DaprHost, HTTPPort: cfg.DaprHTTP, GRPCPort: cfg.DaprGRPC, APIToken: cfg.DaprToken,
+		Guards: sidecar.NewGuards(cfg.Limits, log, reg)})
 	if err != nil {
 		log.Error("start", "error", err)
 		return 1

@@ -21,6 +21,7 @@ type Config struct {
 	HTTPPort int
 	GRPCPort int
 	APIToken string // sent with every call when not empty
+	Guards   *Guards
 }
 
 // Sidecar is a connection to the sidecar. It is made before the sidecar is up and heals by itself.
@@ -30,6 +31,7 @@ type Sidecar struct {
 	client dapr.Client
 	http   *http.Client
 	base   string
+	guards *Guards
 }
 
 // New connects lazily; it does not wait for the sidecar.
@@ -54,7 +56,7 @@ func New(cfg Config) (*Sidecar, error) {
 	return &Sidecar{
 		cfg: cfg, conn: conn, client: dapr.NewClientWithConnection(conn),
 		base: "http://" + net.JoinHostPort(cfg.Host, fmt.Sprint(cfg.HTTPPort)),
-		http: &http.Client{Transport: Transport(cfg)},
+		http: &http.Client{Transport: cfg.Guards.Transport(Transport(cfg))}, guards: cfg.Guards,
 	}, nil
 }
 

@@ -103,9 +103,12 @@ type AddressList struct {
 // Client calls the user service.
 type Client struct{ sidecar.Invoker }
 
+// keySetWithin bounds the reading of the keys: every request with a token that isn't known yet waits for it.
+const keySetWithin = 2 * time.Second
+
 // KeySet reads the keys that access tokens are verified with.
 func (c Client) KeySet(ctx context.Context) (KeySet, error) {
 	var set KeySet
-	err := c.Invoke(ctx, sidecar.Call{App: App, Method: http.MethodGet, Path: KeySetPath, Out: &set})
+	err := c.Invoke(ctx, sidecar.Call{App: App, Method: http.MethodGet, Path: KeySetPath, Out: &set, Within: keySetWithin})
 	return set, err
 }

@@ -147,7 +147,7 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	w := httptest.NewRecorder()
 	t.h.ServeHTTP(w, r)
-	return w.Result(), nil
+	return w.Result(), r.Context().Err()
 }
 
 // Binding answers output bindings with a function.
