@@ -49,6 +49,16 @@ func text(media, description, example string) []openapi.Answer {
 	return []openapi.Answer{{Status: 200, Description: description, Media: media, Text: example}}
 }
 
+// live is a stream of server-sent events. The schema is that of one event; OpenAPI 3.1 has no word for a stream of them.
+func live(example string) []openapi.Answer {
+	word := openapi.Object{{Key: "type", Value: "string"}}
+	data := openapi.Object{{Key: "type", Value: "string"}, {Key: "contentMediaType", Value: "application/json"},
+		{Key: "description", Value: "An object with type, id, subject, sequence, time and data; data is the payload of the event."}}
+	return []openapi.Answer{{Status: 200, Description: "The events, as they happen.", Media: "text/event-stream", Text: example, Event: openapi.Object{
+		{Key: "type", Value: "object"}, {Key: "description", Value: "One event of the stream."}, {Key: "required", Value: []string{"event", "data"}},
+		{Key: "properties", Value: openapi.Object{{Key: "event", Value: word}, {Key: "id", Value: word}, {Key: "data", Value: data}}}}}}
+}
+
 func or(body any, media string) []openapi.Answer {
 	return []openapi.Answer{{Status: 200, Description: "As JSON, or as a page for browsers.", Body: body, Media: media}}
 }
@@ -140,7 +150,7 @@ var operations = map[string]operation{
 		orderapi.CancelRequest{Reason: "Changed my mind."}, status(202, "The order, as it stands.", cancelling), []problem.Type{problem.TooLate, problem.WriteConflict}},
 	"GET /v1/orders/{order}/live": {"followOrder", "orders", "Follow an order", "Server-sent events. Each event of the order comes once and in order, and the stream ends with the last; " +
 		"positions of the courier come in between and have no id. A comment every 15 s shows that the line is alive.", []openapi.Parameter{sinceEvent}, nil,
-		text("text/event-stream", "The events, as they happen.", orderStream), faulty},
+		live(orderStream), faulty},
 
 	"GET /v1/restaurants/{restaurant}/tickets": {"tickets", "kitchens", "What there is to do", "Of the own restaurant, oldest first.", []openapi.Parameter{ticketState}, nil,
 		ok(restaurantapi.TicketList{Tickets: []restaurantapi.Ticket{ticket}}), faulty},
@@ -152,7 +162,7 @@ var operations = map[string]operation{
 	"PUT /v1/restaurants/{restaurant}/capacity": {"setCapacity", "kitchens", "Set how many tickets are worked on at a time", "", nil,
 		restaurantapi.Capacity{Capacity: 20}, ok(kitchen), written},
 	"GET /v1/restaurants/{restaurant}/live": {"followKitchen", "kitchens", "Follow a restaurant", "Server-sent events: tickets as they come and change. They are not kept: after a gap, ask for the tickets.", nil, nil,
-		text("text/event-stream", "The events, as they happen.", kitchenStream), nil},
+		live(kitchenStream), nil},
 
 	"GET /v1/couriers/me": {"courier", "couriers", "The caller, the offers, the delivery", "", nil, nil, ok(deliveryapi.CourierView{Courier: courier, Offers: []deliveryapi.Offer{offer}}), []problem.Type{problem.NotFound}},
 	"PUT /v1/couriers/me": {"setPresence", "couriers", "Go online or offline", "The position is needed to go online for the first time.", nil,
@@ -160,7 +170,7 @@ var operations = map[string]operation{
 	"PUT /v1/couriers/me/position": {"setPosition", "couriers", "Say where the caller is", "", nil, deliveryapi.PositionRequest{Lat: ptr(53.9012), Lon: ptr(9.9060)},
 		status(204, "Noted.", nil), []problem.Type{problem.IllegalState}},
 	"GET /v1/couriers/me/live": {"followCourier", "couriers", "Follow offers and deliveries", "Server-sent events: what is offered, what becomes of it, and when the food is ready. They are not kept: after a gap, ask for /v1/couriers/me.", nil, nil,
-		text("text/event-stream", "The events, as they happen.", courierStream), nil},
+		live(courierStream), nil},
 	"GET /v1/deliveries/{order}": {"delivery", "couriers", "Track a delivery", "For its customer, its courier and operators.", nil, nil, ok(tracking), nil},
 	"POST /v1/deliveries/{order}/accept": {"acceptDelivery", "couriers", "Take an offered delivery", "", nil, nil, ok(tracking),
 		[]problem.Type{problem.OfferLost, problem.CourierBusy, problem.WriteConflict}},

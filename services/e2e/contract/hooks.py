@@ -15,7 +15,9 @@ import requests
 import schemathesis
 
 URL = os.environ["CONTRACT_URL"]
+# The restaurant that the cases change, and one that they leave alone.
 RESTAURANT, DISH = "rst_01", "itm_0109"
+STEADY, STEADY_DISH = "rst_02", "itm_0201"
 DOOR = {"lat": 53.9021, "lon": 9.9103, "street": "Hafenstrasse 12"}
 PASSWORD = "correct horse battery"
 ORDERS = 6
@@ -42,7 +44,7 @@ class World:
             ask("POST", "/v1/users", json={"email": email, "password": PASSWORD, "name": f"Contract {role}", "role": role})
             self.logins[role] = (email, PASSWORD)
         self.address = ask("POST", "/v1/users/me/addresses", self.token("customer"), json={"street": "Hafenstrasse 12", "lat": 53.9, "lon": 9.9})["id"]
-        self.orders = [self.order() for _ in range(ORDERS)]
+        self.orders = [self.order(RESTAURANT, DISH) for _ in range(ORDERS)]
 
     def token(self, role):
         with self.lock:
@@ -52,13 +54,13 @@ class World:
                 self.born[role] = time.monotonic()
             return self.tokens[role]
 
-    def quote(self):
-        body = {"restaurant_id": RESTAURANT, "items": [{"item_id": DISH, "quantity": 1}], "dropoff": DOOR}
+    def quote(self, restaurant=STEADY, dish=STEADY_DISH):
+        body = {"restaurant_id": restaurant, "items": [{"item_id": dish, "quantity": 1}], "dropoff": DOOR}
         return ask("POST", "/v1/quotes", self.token("customer"), json=body)["token"]
 
-    def order(self):
+    def order(self, restaurant, dish):
         headers = {"Idempotency-Key": f"contract-{uuid.uuid4().hex}"}
-        body = {"quote": self.quote(), "card": "card_ok"}
+        body = {"quote": self.quote(restaurant, dish), "card": "card_ok"}
         return ask("POST", "/v1/orders", self.token("customer"), json=body, headers=headers)["id"]
 
 

@@ -62,6 +62,7 @@ type Answer struct {
 	NoExample   bool     // Body is there for its type
 	Media       string   // of a body that is no JSON
 	Text        string   // an example of that
+	Event       Object   // the schema of an event of a stream of server-sent events
 }
 
 // headers are those that answers have.
@@ -183,7 +184,11 @@ func (d Document) answers(op Operation) (Object, error) {
 			content = append(content, Member{"application/json", c})
 		}
 		if a.Media != "" {
-			content = append(content, Member{a.Media, Object{{"schema", Object{{"type", "string"}}}}.With("example", a.Text)})
+			schema := Object{{"type", "string"}}
+			if a.Event != nil {
+				schema = a.Event
+			}
+			content = append(content, Member{a.Media, Object{{"schema", schema}}.With("example", a.Text)})
 		}
 		out = append(out, Member{strconv.Itoa(a.Status), o.With("content", content)})
 	}
