@@ -5,11 +5,16 @@ SERVICES := gateway user menu pricing order payment restaurant delivery notifica
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  := -X github.com/dishmesh/dishmesh/services/internal/cli.version=$(VERSION)
 UPFLAGS  ?=
+# The contract's fuzzer: how long it may take, the seed of a run to repeat, and where it is installed.
+SECONDS  ?= 60
+SEED     ?=
+REQUIREMENTS := services/e2e/contract/requirements.txt
+FUZZER   := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dishmesh/schemathesis
 
 export CGO_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down status test test-all unit e2e race vet lint fmt-check cross clean
+.PHONY: help build up down status test test-all unit e2e contract contract-tool race vet lint fmt-check cross clean
 
 help: ## show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -29,7 +34,9 @@ status: build ## show every process of the platform
 
 test: fmt-check vet lint cross build unit e2e ## run every test that needs only this machine
 
-test-all: test race ## run them, and the unit tests once more under the race detector (needs a C compiler)
+test-all: ## run them with a longer contract test, and the unit tests once more under the race detector (needs a C compiler)
+	$(MAKE) test CONTRACT_SECONDS=300
+	$(MAKE) race
 
 unit: ## run the unit and property tests
 	go test -vet=off -timeout 5m $$(go list ./services/... | grep -v /services/e2e)
@@ -39,6 +46,15 @@ unit: ## run the unit and property tests
 e2e: build ## run the end-to-end tests on the real platform
 	DISHMESH_BIN=$(CURDIR)/$(BIN) go test -vet=off -count=1 -v -timeout 20m ./services/e2e
 	go test -vet=off -count=1 -v -timeout 2m ./services/e2e/calls
+
+contract: build contract-tool ## drive every operation of openapi.yaml against the running gateway (SECONDS=300 SEED=1)
+	DISHMESH_BIN=$(CURDIR)/$(BIN) CONTRACT_SECONDS=$(SECONDS) CONTRACT_SEED=$(SEED) go test -vet=off -count=1 -v -timeout 40m -run '^TestContract$$' ./services/e2e
+
+contract-tool: ## install the pinned fuzzer into a Python environment in the user's cache
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "schemathesis needs Python 3.10 or later"; exit 1; }
+	@test "$$(cat $(FUZZER)/requirements.txt 2>/dev/null)" = "$$(cat $(REQUIREMENTS))" || { \
+	  rm -rf $(FUZZER) && python3 -m venv $(FUZZER) && $(FUZZER)/bin/pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS) && \
+	  cp $(REQUIREMENTS) $(FUZZER)/requirements.txt; }
 
 race: ## run the unit tests under the race detector
 	CGO_ENABLED=1 go test -race -timeout 20m $$(go list ./services/... | grep -v /services/e2e)

@@ -134,7 +134,8 @@ type docProperty struct {
 	Type             any
 	Format           string
 	Ref              string `yaml:"$ref"`
-	Enum             []string
+	Enum             []any
+	AnyOf            []docProperty `yaml:"anyOf"`
 	Items            *docProperty
 	Values           any `yaml:"additionalProperties"`
 	Minimum, Maximum any
@@ -312,6 +313,8 @@ func writeJSON(b *strings.Builder, n *yaml.Node, indent string) error {
 // kind is a property's type for people.
 func (p docProperty) kind() string {
 	switch {
+	case len(p.AnyOf) > 0:
+		return p.AnyOf[0].kind()
 	case p.Ref != "":
 		return refName(p.Ref)
 	case p.Items != nil:
@@ -324,14 +327,17 @@ func (p docProperty) kind() string {
 		return "any"
 	}
 	if types, ok := p.Type.([]any); ok {
-		return strings.Trim(strings.ReplaceAll(fmt.Sprint(types...), "null", " or null"), " ")
+		return fmt.Sprint(types[0])
 	}
 	return fmt.Sprint(p.Type)
 }
 
 func (p docProperty) ref() string {
-	if p.Items != nil {
+	switch {
+	case p.Items != nil:
 		return p.Items.ref()
+	case len(p.AnyOf) > 0:
+		return p.AnyOf[0].ref()
 	}
 	return refName(p.Ref)
 }
@@ -352,8 +358,8 @@ func (p docProperty) bounds() string {
 	add(p.Minimum, p.Maximum, "")
 	add(p.MinLength, p.MaxLength, " characters")
 	add(p.MinItems, p.MaxItems, " entries")
-	if len(p.Enum) > 0 {
-		parts = append(parts, strings.Join(p.Enum, ", "))
+	if values := slices.DeleteFunc(slices.Clone(p.Enum), func(v any) bool { return v == nil || v == "" }); len(values) > 0 {
+		parts = append(parts, strings.Trim(strings.Join(strings.Fields(fmt.Sprint(values)), ", "), "[]"))
 	}
 	if p.Default != nil {
 		parts = append(parts, fmt.Sprintf("default %v", p.Default))

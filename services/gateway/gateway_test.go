@@ -278,6 +278,7 @@ func TestBadInput(t *testing.T) {
 	}{
 		{"unknown path", "GET", "/v1/nothing", ann, nil, "", problem.NotFound, ""},
 		{"internal path", "POST", "/internal/quotes/confirm", boss, nil, "{}", problem.NotFound, ""},
+		{"typed call", "POST", "/dishmesh.pricing.v1.PricingService/ConfirmQuote", boss, nil, "{}", problem.NotFound, ""},
 		{"event path", "POST", "/events/fooddelivery.order", boss, nil, "{}", problem.NotFound, ""},
 		{"dot segments", "GET", "/v1/orders/../internal", ann, nil, "", problem.NotFound, ""},
 		{"escaped slash", "GET", "/v1/orders/..%2Finternal", ann, nil, "", problem.NotFound, ""},
@@ -293,7 +294,7 @@ func TestBadInput(t *testing.T) {
 		{"not JSON", "POST", "/v1/orders", ann, key, "{quote", problem.MalformedJSON, ""},
 		{"two values", "POST", "/v1/orders", ann, key, place + place, problem.MalformedJSON, ""},
 		{"an array", "POST", "/v1/orders", ann, key, "[]", problem.MalformedJSON, ""},
-		{"null", "POST", "/v1/orders", ann, key, "null", problem.InvalidRequest, "quote"},
+		{"null", "POST", "/v1/orders", ann, key, "null", problem.MalformedJSON, ""},
 		{"unknown field", "POST", "/v1/orders", ann, key, `{"quote":"q","card":"c","price":1}`, problem.InvalidRequest, "price"},
 		{"wrong type", "POST", "/v1/orders", ann, key, `{"quote":1,"card":"c"}`, problem.InvalidRequest, "quote"},
 		{"missing field", "POST", "/v1/orders", ann, key, `{"quote":"q"}`, problem.InvalidRequest, "card"},

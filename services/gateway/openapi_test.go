@@ -54,6 +54,7 @@ func document(t *testing.T) []byte {
 			},
 			Values: map[string]openapi.Object{
 				"User.role":       {{Key: "enum", Value: []string(everyRole)}},
+				"UserPatch.phone": {{Key: "pattern", Value: `^(\+?[1-9][0-9]{7,14})?$`}},
 				"Problem.title":   {{Key: "minLength", Value: 1}},
 				"DayFigures.date": {{Key: "format", Value: "date"}},
 			},

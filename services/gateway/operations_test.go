@@ -85,8 +85,8 @@ var (
 	ifNoneMatch = openapi.Parameter{Name: "If-None-Match", In: "header", Description: "The ETag of what the caller has.", Schema: openapi.Object{{Key: "type", Value: "string"}}}
 	sinceEvent  = openapi.Parameter{Name: "Last-Event-ID", In: "header", Description: "The id of the last event that was seen: the stream goes on after it.",
 		Schema: openapi.Object{{Key: "type", Value: "integer"}, {Key: "minimum", Value: 0}, {Key: "maximum", Value: 1 << 20}}}
-	ticketState = openapi.Parameter{Name: "state", In: "query", Description: "Only tickets in this state.",
-		Schema: openapi.Object{{Key: "type", Value: "string"}, {Key: "enum", Value: []string{"open", "accepted", "ready"}}}}
+	ticketState = openapi.Parameter{Name: "state", In: "query", Description: "Only tickets in this state; empty: in all.",
+		Schema: openapi.Object{{Key: "type", Value: "string"}, {Key: "enum", Value: []string{"open", "accepted", "ready", ""}}}}
 )
 
 var (

@@ -30,6 +30,8 @@ type Price struct {
 type Paint struct {
 	Name   string   `json:"name" validate:"required,max=5"`
 	Mail   string   `json:"mail,omitempty" validate:"omitempty,email"`
+	Phone  string   `json:"phone,omitempty" validate:"omitempty,e164"`
+	Size   string   `json:"size,omitempty" validate:"omitempty,oneof=big small"`
 	Kind   string   `json:"kind" validate:"oneof=matt gloss"`
 	Share  *float64 `json:"share" validate:"required,gte=0,lte=1"`
 	Tags   []string `json:"tags" validate:"max=3,unique,dive,required,max=4"`
@@ -76,13 +78,15 @@ description: Paint is sent.
 required: [amount, kind, name, share]
 properties:
   name: {type: string, minLength: 1, maxLength: 5}
-  mail: {type: string, format: email}
+  mail: {type: [string, "null"], format: email}
+  phone: {type: [string, "null"], pattern: '^(\+?[1-9][0-9]{7,14})?$'}
+  size: {type: [string, "null"], enum: [big, small, "", null]}
   kind: {type: string, enum: [matt, gloss]}
   share: {type: number, minimum: 0, maximum: 1}
-  tags: {type: array, maxItems: 3, uniqueItems: true, items: {type: string, minLength: 1, maxLength: 4}}
-  lat: {type: integer, format: int64}
-  lon: {type: integer, format: int64}
-  colour: {type: string, enum: [red, blue]}
+  tags: {type: [array, "null"], maxItems: 3, uniqueItems: true, items: {type: string, minLength: 1, maxLength: 4}}
+  lat: {type: [integer, "null"], format: int64}
+  lon: {type: [integer, "null"], format: int64}
+  colour: {type: [string, "null"], enum: [red, blue, null]}
   amount: {type: integer, format: int64, minimum: 1, maximum: 9, description: minor units}
 dependentRequired: {lat: [lon], lon: [lat]}
 additionalProperties: false`,

@@ -164,11 +164,39 @@ func (b *body) add(t reflect.Type) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.Name, err)
 		}
+		if b.request && !rules.wanted(f.Type) {
+			schema = orNull(schema)
+		}
 		schema = schema.With("description", src.fields[t.Name()][f.Name])
 		schema = append(schema, b.schemas.Values[b.name+"."+name]...)
 		b.properties = append(b.properties, Member{name, schema})
 	}
 	return nil
+}
+
+// orNull is a schema that takes null as well: in a request that is the same as leaving the member out.
+func orNull(schema Object) Object {
+	if schema.Get("$ref") != nil {
+		return Object{{"anyOf", []Object{schema, {{"type", "null"}}}}}
+	}
+	out := slices.Clone(schema)
+	for i, m := range out {
+		switch v := m.Value.(type) {
+		case string:
+			if m.Key == "type" {
+				out[i].Value = []string{v, "null"}
+			}
+		case []string:
+			if m.Key == "enum" {
+				values := make([]any, 0, len(v)+1)
+				for _, s := range v {
+					values = append(values, s)
+				}
+				out[i].Value = append(values, nil)
+			}
+		}
+	}
+	return out
 }
 
 // of is the schema of a value that rules hold for. A pointer that is always written may be null.
@@ -312,10 +340,14 @@ func (r rules) text() Object {
 			out = append(out, Member{"maxLength", n})
 		case x.name == "email":
 			out = append(out, Member{"format", "email"})
+		case x.name == "oneof" && own.has("omitempty"):
+			out = append(out, Member{"enum", append(strings.Fields(x.value), "")})
 		case x.name == "oneof":
 			out = append(out, Member{"enum", strings.Fields(x.value)})
 		case x.name == "startswith":
 			out = append(out, Member{"pattern", "^" + x.value})
+		case patterns[x.name] != "" && own.has("omitempty"):
+			out = append(out, Member{"pattern", "^(" + strings.Trim(patterns[x.name], "^$") + ")?$"})
 		case patterns[x.name] != "":
 			out = append(out, Member{"pattern", patterns[x.name]})
 		}
