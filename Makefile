@@ -10,18 +10,29 @@ SECONDS  ?= 60
 SEED     ?=
 REQUIREMENTS := services/e2e/contract/requirements.txt
 FUZZER   := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dishmesh/schemathesis
+BUF      := go tool -modfile=.ci/tools/go.mod buf
 
 export CGO_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down status test test-all unit e2e contract contract-tool race vet lint fmt-check cross clean
+.PHONY: help build generate contracts contracts-release up down status test test-all unit e2e fuzz fuzz-tool race vet lint fmt-check cross clean
 
 help: ## show what can be made
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 build: ## build the services and the dishmesh program into bin/
 	@mkdir -p $(BIN)
 	@go build -ldflags "$(LDFLAGS)" -o $(BIN)/ $(addprefix ./services/cmd/,$(SERVICES)) ./services/cmd/dishmesh
+
+generate: ## write the code that follows from the protobuf contracts
+	go generate ./services/...
+
+contracts: ## check the contracts: buf lint, buf breaking against the last release, generated code, recorded samples
+	@$(BUF) --version >/dev/null # built once, which takes some minutes
+	go test -vet=off ./services/internal/contract/...
+
+contracts-release: contracts ## keep the contracts of today as those of the last release
+	$(BUF) build --exclude-source-info -o services/internal/contract/released.binpb
 
 up: build ## build what is missing, run the platform and show a first order (UPFLAGS="--time-scale 0" for flags)
 	@$(BIN)/dishmesh up --order $(UPFLAGS)
@@ -32,7 +43,7 @@ down: build ## stop the platform
 status: build ## show every process of the platform
 	@$(BIN)/dishmesh status
 
-test: fmt-check vet lint cross build unit e2e ## run every test that needs only this machine
+test: fmt-check vet lint contracts cross build unit e2e ## run every test that needs only this machine
 
 test-all: ## run them with a longer contract test, and the unit tests once more under the race detector (needs a C compiler)
 	$(MAKE) test CONTRACT_SECONDS=300
@@ -47,10 +58,10 @@ e2e: build ## run the end-to-end tests on the real platform
 	DISHMESH_BIN=$(CURDIR)/$(BIN) go test -vet=off -count=1 -v -timeout 20m ./services/e2e
 	go test -vet=off -count=1 -v -timeout 2m ./services/e2e/calls
 
-contract: build contract-tool ## drive every operation of openapi.yaml against the running gateway (SECONDS=300 SEED=1)
+fuzz: build fuzz-tool ## drive every operation of openapi.yaml against the running gateway (SECONDS=300 SEED=1)
 	DISHMESH_BIN=$(CURDIR)/$(BIN) CONTRACT_SECONDS=$(SECONDS) CONTRACT_SEED=$(SEED) go test -vet=off -count=1 -v -timeout 40m -run '^TestContract$$' ./services/e2e
 
-contract-tool: ## install the pinned fuzzer into a Python environment in the user's cache
+fuzz-tool: ## install the pinned fuzzer into a Python environment in the user's cache
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "schemathesis needs Python 3.10 or later"; exit 1; }
 	@test "$$(cat $(FUZZER)/requirements.txt 2>/dev/null)" = "$$(cat $(REQUIREMENTS))" || { \
 	  rm -rf $(FUZZER) && python3 -m venv $(FUZZER) && $(FUZZER)/bin/pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS) && \

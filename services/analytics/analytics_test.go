@@ -15,18 +15,21 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/gorilla/mux"
+	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
 	"github.com/dishmesh/dishmesh/services/analytics"
 	"github.com/dishmesh/dishmesh/services/analytics/analyticsapi"
 	"github.com/dishmesh/dishmesh/services/delivery/deliveryapi"
 	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
+	"github.com/dishmesh/dishmesh/services/internal/contract/catalogue"
 	"github.com/dishmesh/dishmesh/services/internal/problem"
 	"github.com/dishmesh/dishmesh/services/internal/run"
 	"github.com/dishmesh/dishmesh/services/internal/run/runtest"
 	"github.com/dishmesh/dishmesh/services/internal/sidecar"
 	"github.com/dishmesh/dishmesh/services/internal/web"
 	"github.com/dishmesh/dishmesh/services/order/orderapi"
+	"github.com/dishmesh/dishmesh/services/order/orderapi/orderv2"
 	"github.com/dishmesh/dishmesh/services/payment/paymentapi"
 	"github.com/dishmesh/dishmesh/services/user/userapi"
 )
@@ -56,7 +59,7 @@ func serve(t testing.TB, d *run.Deps, f *runtest.Fakes, window time.Duration) *s
 
 // event makes an event that happened some seconds after the start.
 func event(name, subject string, seq int, after float64, data any) cloudevent.Event {
-	b, err := json.Marshal(data)
+	schema, b, err := encode(name, data)
 	if err != nil {
 		panic(err)
 	}
@@ -64,8 +67,16 @@ func event(name, subject string, seq int, after float64, data any) cloudevent.Ev
 	return cloudevent.Event{
 		SpecVersion: "1.0", ID: fmt.Sprintf("%s/%s/%d", entity, subject, seq), Source: "dishmesh/" + entity,
 		Type: cloudevent.Prefix + name, Subject: subject, Time: start.Add(time.Duration(after * float64(time.Second))),
-		Sequence: strconv.Itoa(seq), Data: b,
+		Sequence: strconv.Itoa(seq), DataSchema: schema, Data: b,
 	}
+}
+
+func encode(name string, data any) (string, []byte, error) {
+	if m, ok := data.(proto.Message); ok {
+		return catalogue.All.Encode(name, m)
+	}
+	b, err := json.Marshal(data)
+	return "", b, err
 }
 
 // deliver brings an event in as the sidecar does and gives the answer's status.
@@ -107,27 +118,27 @@ type obj = map[string]any
 func deliveredOrder(id, restaurant string, total int64, at float64) []cloudevent.Event {
 	bill := orderapi.Bill{Currency: "EUR", Total: total}
 	return []cloudevent.Event{
-		event(orderapi.EventPlaced, id, 1, at, orderapi.PlacedEvent{OrderID: id, CustomerID: "usr_1", RestaurantID: restaurant, RestaurantName: "Name of " + restaurant, Bill: bill}),
-		event(paymentapi.EventAuthorized, id, 1, at+0.2, paymentapi.Event{OrderID: id, Amount: total, Currency: "EUR"}),
-		event(orderapi.EventAccepted, id, 2, at+2, orderapi.AcceptedEvent{OrderID: id, CustomerID: "usr_1", RestaurantID: restaurant, PrepMinutes: 10}),
-		event(deliveryapi.TypeCourierAssigned, id, 3, at+3, deliveryapi.CourierAssignedData{Parties: deliveryapi.Parties{OrderID: id}, CourierID: "usr_c"}),
+		event(orderapi.EventPlaced, id, 1, at, &orderapi.PlacedEvent{OrderId: id, CustomerId: "usr_1", RestaurantId: restaurant, RestaurantName: "Name of " + restaurant, Currency: bill.Currency, Subtotal: bill.Subtotal, DeliveryFee: bill.DeliveryFee, Discount: bill.Discount, Total: bill.Total}),
+		event(paymentapi.EventAuthorized, id, 1, at+0.2, &paymentapi.Event{OrderId: id, Amount: total, Currency: "EUR"}),
+		event(orderapi.EventAccepted, id, 2, at+2, &orderapi.AcceptedEvent{OrderId: id, CustomerId: "usr_1", RestaurantId: restaurant, PrepMinutes: 10}),
+		event(deliveryapi.TypeCourierAssigned, id, 3, at+3, &deliveryapi.CourierAssignedData{OrderId: id, CourierId: "usr_c"}),
 		event("restaurant.ticket-ready", id, 3, at+8, obj{"order_id": id, "restaurant_id": restaurant}),
-		event(orderapi.EventPickedUp, id, 3, at+9, orderapi.PickedUpEvent{OrderID: id, CustomerID: "usr_1", CourierID: "usr_c"}),
-		event(paymentapi.EventCaptured, id, 2, at+9.5, paymentapi.Event{OrderID: id, Amount: total, Currency: "EUR"}),
-		event(orderapi.EventDelivered, id, 4, at+20, orderapi.DeliveredEvent{OrderID: id, CustomerID: "usr_1", RestaurantID: restaurant, Bill: bill}),
+		event(orderapi.EventPickedUp, id, 3, at+9, &orderapi.PickedUpEvent{OrderId: id, CustomerId: "usr_1", CourierId: "usr_c"}),
+		event(paymentapi.EventCaptured, id, 2, at+9.5, &paymentapi.Event{OrderId: id, Amount: total, Currency: "EUR"}),
+		event(orderapi.EventDelivered, id, 4, at+20, &orderv2.DeliveredEvent{OrderId: id, CustomerId: "usr_1", RestaurantId: restaurant, Bill: bill.Message()}),
 	}
 }
 
 func refundedOrder(id, restaurant string, total int64, at float64) []cloudevent.Event {
 	events := slices.Clone(deliveredOrder(id, restaurant, total, at)[:7])
 	return append(events,
-		event(paymentapi.EventRefunded, id, 3, at+12, paymentapi.Event{OrderID: id, Amount: total, Currency: "EUR", Reason: "cancelled"}),
-		event(orderapi.EventCancelled, id, 4, at+13, orderapi.EndedEvent{OrderID: id, RestaurantID: restaurant, Status: orderapi.Cancelled, Reason: "customer"}))
+		event(paymentapi.EventRefunded, id, 3, at+12, &paymentapi.Event{OrderId: id, Amount: total, Currency: "EUR", Reason: "cancelled"}),
+		event(orderapi.EventCancelled, id, 4, at+13, &orderapi.EndedEvent{OrderId: id, RestaurantId: restaurant, Status: string(orderapi.Cancelled), Reason: "customer"}))
 }
 
 func declinedOrder(id, restaurant string, total int64, at float64) []cloudevent.Event {
 	return append(slices.Clone(deliveredOrder(id, restaurant, total, at)[:1]),
-		event(orderapi.EventFailed, id, 2, at+1, orderapi.EndedEvent{OrderID: id, RestaurantID: restaurant, Status: orderapi.Declined, Reason: "payment_declined"}))
+		event(orderapi.EventFailed, id, 2, at+1, &orderapi.EndedEvent{OrderId: id, RestaurantId: restaurant, Status: string(orderapi.Declined), Reason: "payment_declined"}))
 }
 
 func TestSummary(t *testing.T) {
@@ -137,7 +148,7 @@ func TestSummary(t *testing.T) {
 		refundedOrder("ord_2", "rst_a", 1000, 100),
 		declinedOrder("ord_3", "rst_b", 500, 200),
 		deliveredOrder("ord_4", "rst_b", 5000, 86400)[:1],
-		[]cloudevent.Event{event("user.registered", "usr_1", 1, 0, userapi.RegisteredEvent{UserID: "usr_1", Role: "customer"})},
+		[]cloudevent.Event{event("user.registered", "usr_1", 1, 0, &userapi.RegisteredEvent{UserId: "usr_1", Role: "customer"})},
 	))
 	got := s.summary()
 	asOf := start.Add(86400 * time.Second)
@@ -251,7 +262,7 @@ func TestOrderInsensitiveAndIdempotent(t *testing.T) {
 		deliveredOrder("ord_1", "rst_a", 2000, 0), refundedOrder("ord_2", "rst_a", 1000, 5), declinedOrder("ord_3", "rst_b", 500, 9),
 		[]cloudevent.Event{
 			event("delivery.courier-assigned", "ord_1", 9, 6, obj{"order_id": "ord_1", "courier_id": "usr_d"}), // again
-			event("user.registered", "usr_1", 1, 0, userapi.RegisteredEvent{UserID: "usr_1", Role: "customer"}),
+			event("user.registered", "usr_1", 1, 0, &userapi.RegisteredEvent{UserId: "usr_1", Role: "customer"}),
 		})
 	ref := newService(t)
 	ref.deliverAll(story)

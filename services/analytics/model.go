@@ -7,6 +7,8 @@ import (
 	"github.com/dishmesh/dishmesh/services/analytics/analyticsapi"
 	"github.com/dishmesh/dishmesh/services/delivery/deliveryapi"
 	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
+	"github.com/dishmesh/dishmesh/services/internal/contract"
+	"github.com/dishmesh/dishmesh/services/internal/problem"
 	"github.com/dishmesh/dishmesh/services/order/orderapi"
 	"github.com/dishmesh/dishmesh/services/payment/paymentapi"
 	"github.com/dishmesh/dishmesh/services/restaurant/restaurantapi"
@@ -26,16 +28,40 @@ const (
 
 // fact is what is read of an event's payload, whatever its type.
 type fact struct {
-	OrderID        string          `json:"order_id"`
-	UserID         string          `json:"user_id"`
-	Role           string          `json:"role"`
-	RestaurantID   string          `json:"restaurant_id"`
-	RestaurantName string          `json:"restaurant_name"`
-	Currency       string          `json:"currency"`
-	Total          int64           `json:"total"`
-	Amount         int64           `json:"amount"`
-	Status         orderapi.Status `json:"status"`
-	Reason         string          `json:"reason"`
+	OrderID        string
+	UserID         string
+	Role           string
+	RestaurantID   string
+	RestaurantName string
+	Currency       string
+	Total          int64
+	Amount         int64
+	Status         orderapi.Status
+	Reason         string
+}
+
+// heard are the contracts of the events that are counted.
+var heard = contract.Union(orderapi.Events, paymentapi.Events, restaurantapi.Events, deliveryapi.Events, userapi.Events)
+
+// factOf reads an event, in whatever version it was written.
+func factOf(e cloudevent.Event) (fact, error) {
+	m, err := heard.Decode(e)
+	if err != nil {
+		return fact{}, err
+	}
+	switch m := m.(type) {
+	case *orderapi.PlacedEvent:
+		return fact{OrderID: m.OrderId, RestaurantID: m.RestaurantId, RestaurantName: m.RestaurantName, Currency: m.Currency, Total: m.Total}, nil
+	case *orderapi.EndedEvent:
+		return fact{OrderID: m.OrderId, Status: orderapi.Status(m.Status), Reason: m.Reason}, nil
+	case *paymentapi.Event:
+		return fact{OrderID: m.OrderId, Amount: m.Amount}, nil
+	case *userapi.RegisteredEvent:
+		return fact{UserID: m.UserId, Role: m.Role}, nil
+	case interface{ GetOrderId() string }: // of all others only the time counts
+		return fact{OrderID: m.GetOrderId()}, nil
+	}
+	return fact{}, problem.New(problem.UnknownVersion, "event %s holds a %T, which is not counted", e.ID, m)
 }
 
 // doc is what is known of an order, or the role of an account. Merging an event into it is commutative and

@@ -63,10 +63,11 @@ func (s *Service) onEvent(ctx context.Context, e cloudevent.Event) error {
 	if _, ok := effects[e.Name()]; !ok {
 		return nil
 	}
-	a := &arrival{event: e}
-	if err := e.Into(&a.fact); err != nil {
-		return problem.Wrap(err, problem.MalformedJSON, "")
+	f, err := factOf(e)
+	if err != nil {
+		return err
 	}
+	a := &arrival{event: e, fact: f}
 	if a.key() == "" {
 		return problem.New(problem.InvalidRequest, "event %s names no order and no user", e.ID)
 	}

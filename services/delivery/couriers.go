@@ -11,6 +11,7 @@ import (
 
 	"github.com/dishmesh/dishmesh/services/delivery/deliveryapi"
 	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
+	"github.com/dishmesh/dishmesh/services/internal/contract"
 	"github.com/dishmesh/dishmesh/services/internal/geo"
 	"github.com/dishmesh/dishmesh/services/internal/problem"
 	"github.com/dishmesh/dishmesh/services/internal/sidecar"
@@ -249,7 +250,9 @@ func (s *Service) tellLocation(ctx context.Context, id string, d delivery, at ge
 	if d.CourierID != id || d.Status != deliveryapi.Assigned && d.Status != deliveryapi.PickedUp {
 		return nil
 	}
-	data, err := json.Marshal(deliveryapi.LocationUpdatedData{Parties: d.Parties, CourierID: id, Lat: at.Lat, Lon: at.Lon, ETA: s.arrival(d, at, now)})
+	schema, data, err := deliveryapi.Events.Encode(deliveryapi.TypeLocationUpdated, &deliveryapi.LocationUpdatedData{
+		OrderId: d.OrderID, CustomerId: d.CustomerID, RestaurantId: d.RestaurantID, CourierId: id,
+		Lat: at.Lat, Lon: at.Lon, Eta: contract.Timestamp(s.arrival(d, at, now))})
 	if err != nil {
 		return err
 	}
@@ -257,7 +260,7 @@ func (s *Service) tellLocation(ctx context.Context, id string, d delivery, at ge
 	err = s.publisher.Publish(ctx, cloudevent.Topic(deliveryapi.LocationEntity), cloudevent.Event{
 		SpecVersion: "1.0", ID: "location/" + d.OrderID + "/" + stamp, Source: s.source,
 		Type: cloudevent.Prefix + deliveryapi.TypeLocationUpdated, Subject: d.OrderID, Time: now.UTC(),
-		DataContentType: "application/json", CorrelationID: d.OrderID, Sequence: stamp, Data: data,
+		DataContentType: "application/json", DataSchema: schema, CorrelationID: d.OrderID, Sequence: stamp, Data: data,
 	})
 	if err != nil {
 		s.log.Warn("location not published", "order", d.OrderID, "error", err)

@@ -245,12 +245,15 @@ func (s *Service) onRestaurant(ctx context.Context, e cloudevent.Event) error {
 		return nil
 	}
 	var d restaurantapi.TicketReady
-	if err := e.Into(&d); err != nil || d.OrderID == "" {
-		return problem.Wrap(err, problem.InvalidRequest, "the data of %s is not that of a %s", e.ID, e.Name())
+	if err := restaurantapi.Events.Into(e, &d); err != nil {
+		return err
+	}
+	if d.OrderId == "" {
+		return problem.New(problem.InvalidRequest, "event %s names no order", e.ID)
 	}
 	value, err := json.Marshal(map[string]time.Time{"at": e.Time})
 	if err != nil {
 		return err
 	}
-	return s.state.Transact(ctx, sidecar.Op{Key: readyKey(d.OrderID), Value: value, TTL: readyKept})
+	return s.state.Transact(ctx, sidecar.Op{Key: readyKey(d.OrderId), Value: value, TTL: readyKept})
 }

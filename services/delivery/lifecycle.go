@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dishmesh/dishmesh/services/delivery/deliveryapi"
+	"github.com/dishmesh/dishmesh/services/internal/contract"
 	"github.com/dishmesh/dishmesh/services/internal/geo"
 	"github.com/dishmesh/dishmesh/services/internal/problem"
 )
@@ -44,8 +45,8 @@ func (s *Service) accept(ctx context.Context, id, order string) (delivery, error
 		if at, ok := s.dispatch.position(id); ok {
 			way += geo.Distance(at, p.d.Pickup.Point)
 		}
-		return p.happen(deliveryapi.TypeCourierAssigned, deliveryapi.CourierAssignedData{
-			Parties: p.d.Parties, CourierID: id, ETA: s.eta(p.now, way)})
+		return p.happen(deliveryapi.TypeCourierAssigned, &deliveryapi.CourierAssignedData{
+			OrderId: p.d.OrderID, CustomerId: p.d.CustomerID, RestaurantId: p.d.RestaurantID, CourierId: id, Eta: contract.Timestamp(s.eta(p.now, way))})
 	})
 }
 
@@ -63,7 +64,7 @@ func (s *Service) decline(ctx context.Context, id, order string) (delivery, erro
 		if err := p.withdraw(ctx, id); err != nil {
 			return err
 		}
-		if err := p.happen(deliveryapi.TypeOfferDeclined, deliveryapi.OfferEndedData{Parties: p.d.Parties, CourierID: id}); err != nil {
+		if err := p.happen(deliveryapi.TypeOfferDeclined, &deliveryapi.OfferEndedData{OrderId: p.d.OrderID, CustomerId: p.d.CustomerID, RestaurantId: p.d.RestaurantID, CourierId: id}); err != nil {
 			return err
 		}
 		return s.seek(ctx, p, h)
@@ -94,7 +95,7 @@ func (s *Service) pickup(ctx context.Context, id, order string) (delivery, error
 			return nil // said before
 		case deliveryapi.Assigned:
 			eta := s.eta(p.now, geo.Distance(p.d.Pickup.Point, p.d.Dropoff.Point))
-			return p.happen(deliveryapi.TypePickedUp, deliveryapi.PickedUpData{Parties: p.d.Parties, CourierID: id, ETA: eta})
+			return p.happen(deliveryapi.TypePickedUp, &deliveryapi.PickedUpData{OrderId: p.d.OrderID, CustomerId: p.d.CustomerID, RestaurantId: p.d.RestaurantID, CourierId: id, Eta: contract.Timestamp(eta)})
 		default:
 			return illegal(p.d, "picked up")
 		}
@@ -114,7 +115,7 @@ func (s *Service) deliver(ctx context.Context, id, order string) (delivery, erro
 			if err := p.unload(ctx, id); err != nil {
 				return err
 			}
-			return p.happen(deliveryapi.TypeDelivered, deliveryapi.DeliveredData{Parties: p.d.Parties, CourierID: id})
+			return p.happen(deliveryapi.TypeDelivered, &deliveryapi.DeliveredData{OrderId: p.d.OrderID, CustomerId: p.d.CustomerID, RestaurantId: p.d.RestaurantID, CourierId: id})
 		default:
 			return illegal(p.d, "delivered")
 		}
@@ -135,20 +136,20 @@ func (p *plan) unload(ctx context.Context, id string) error {
 // for later.
 func (s *Service) release(ctx context.Context, order, reason string) (deliveryapi.ReleaseResult, error) {
 	d, err := s.act(ctx, order, func(ctx context.Context, p *plan, _ *hold) error {
-		released := deliveryapi.ReleasedData{Parties: p.d.Parties, Reason: reason}
+		released := &deliveryapi.ReleasedData{OrderId: p.d.OrderID, CustomerId: p.d.CustomerID, RestaurantId: p.d.RestaurantID, Reason: reason}
 		switch p.d.Status {
 		case "":
-			return p.happen(deliveryapi.TypeBarred, deliveryapi.BarredData{OrderID: order, Reason: reason})
+			return p.happen(deliveryapi.TypeBarred, &deliveryapi.BarredData{OrderId: order, Reason: reason})
 		case deliveryapi.Requested:
 			if p.d.Offer != nil {
-				released.CourierID = p.d.Offer.CourierID
-				if err := p.withdraw(ctx, released.CourierID); err != nil {
+				released.CourierId = p.d.Offer.CourierID
+				if err := p.withdraw(ctx, released.CourierId); err != nil {
 					return err
 				}
 			}
 		case deliveryapi.Assigned:
-			released.CourierID = p.d.CourierID
-			if err := p.unload(ctx, released.CourierID); err != nil {
+			released.CourierId = p.d.CourierID
+			if err := p.unload(ctx, released.CourierId); err != nil {
 				return err
 			}
 		default:

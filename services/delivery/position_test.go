@@ -19,16 +19,16 @@ func (w *world) moves(n int, to geo.Point) {
 	w.must(w.do(courier(n), "PUT", "/v1/couriers/me/position", map[string]any{"lat": to.Lat, "lon": to.Lon}, nil))
 }
 
-func (w *world) locations() []deliveryapi.LocationUpdatedData {
+func (w *world) locations() []*deliveryapi.LocationUpdatedData {
 	w.t.Helper()
-	var got []deliveryapi.LocationUpdatedData
+	var got []*deliveryapi.LocationUpdatedData
 	for _, p := range w.fakes.Publisher.Sent() {
 		if p.Topic != cloudevent.Topic(deliveryapi.LocationEntity) {
 			continue
 		}
 		w.must(p.Event.Validate())
-		var d deliveryapi.LocationUpdatedData
-		w.must(p.Event.Into(&d))
+		d := &deliveryapi.LocationUpdatedData{}
+		w.must(deliveryapi.Events.Into(p.Event, d))
 		got = append(got, d)
 	}
 	return got
@@ -48,7 +48,7 @@ func TestLocationIsToldOnlyWithAnOrder(t *testing.T) {
 	w.moves(1, at(800))
 	w.moves(1, at(700)) // too soon after the last
 	got := w.locations()
-	if len(got) != 1 || got[0].OrderID != "ord_1" || got[0].CustomerID != "usr_customer" || got[0].Lat != at(800).Lat || got[0].ETA.IsZero() {
+	if len(got) != 1 || got[0].OrderId != "ord_1" || got[0].CustomerId != "usr_customer" || got[0].Lat != at(800).Lat || got[0].Eta == nil {
 		t.Fatalf("got %+v", got)
 	}
 	if p := w.get("ord_1").Courier; p == nil || *p != at(700) {
@@ -70,7 +70,7 @@ func TestPositionSurvivesARestart(t *testing.T) {
 		t.Errorf("got %v", p)
 	}
 	w.moves(1, at(200))
-	if got := w.locations(); len(got) != 1 || got[0].OrderID != "ord_1" {
+	if got := w.locations(); len(got) != 1 || got[0].OrderId != "ord_1" {
 		t.Errorf("the order of the courier is not known after the restart: %+v", got)
 	}
 }

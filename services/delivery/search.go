@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/dishmesh/dishmesh/services/delivery/deliveryapi"
+	"github.com/dishmesh/dishmesh/services/internal/contract"
 	"github.com/dishmesh/dishmesh/services/internal/eventstore"
 	"github.com/dishmesh/dishmesh/services/internal/problem"
 	"github.com/dishmesh/dishmesh/services/internal/sidecar"
@@ -53,8 +54,8 @@ func (s *Service) act(ctx context.Context, order string, decide func(context.Con
 // seek decides what a search without an open offer does next: ask somebody, wait, or give up.
 func (s *Service) seek(ctx context.Context, p *plan, h *hold) error {
 	if p.now.After(p.d.Deadline) {
-		return p.happen(deliveryapi.TypeCourierUnavailable, deliveryapi.CourierUnavailableData{
-			Parties: p.d.Parties, Reason: deliveryapi.ReasonDeadline})
+		return p.happen(deliveryapi.TypeCourierUnavailable, &deliveryapi.CourierUnavailableData{
+			OrderId: p.d.OrderID, CustomerId: p.d.CustomerID, RestaurantId: p.d.RestaurantID, Reason: deliveryapi.ReasonDeadline})
 	}
 	for sure := false; ; {
 		found, err := h.look(ctx, p.d, p.now)
@@ -76,7 +77,7 @@ func (s *Service) seek(ctx context.Context, p *plan, h *hold) error {
 			if found.anybody {
 				reason = deliveryapi.ReasonAllDeclined
 			}
-			return p.happen(deliveryapi.TypeCourierUnavailable, deliveryapi.CourierUnavailableData{Parties: p.d.Parties, Reason: reason})
+			return p.happen(deliveryapi.TypeCourierUnavailable, &deliveryapi.CourierUnavailableData{OrderId: p.d.OrderID, CustomerId: p.d.CustomerID, RestaurantId: p.d.RestaurantID, Reason: reason})
 		}
 		c, err := p.courier(ctx, h.courier)
 		if err != nil {
@@ -115,8 +116,8 @@ func (p *plan) offer(c *courier, found prospect, ttl time.Duration) error {
 	c.Offer = &deliveryapi.Offer{OrderID: p.order, CustomerID: p.d.CustomerID, RestaurantID: p.d.RestaurantID,
 		Pickup: p.d.Pickup, Dropoff: p.d.Dropoff, CourierNote: p.d.CourierNote, ExpiresAt: expires}
 	p.changed(c)
-	return p.happen(deliveryapi.TypeOffered, deliveryapi.OfferedData{Parties: p.d.Parties, CourierID: c.ID, ExpiresAt: expires,
-		Pickup: p.d.Pickup, Dropoff: p.d.Dropoff, CourierNote: p.d.CourierNote, Round: found.round, Distance: int(found.distance)})
+	return p.happen(deliveryapi.TypeOffered, &deliveryapi.OfferedData{OrderId: p.d.OrderID, CustomerId: p.d.CustomerID, RestaurantId: p.d.RestaurantID, CourierId: c.ID, ExpiresAt: contract.Timestamp(expires),
+		Pickup: p.d.Pickup.Message(), Dropoff: p.d.Dropoff.Message(), CourierNote: p.d.CourierNote, Round: int32(found.round), Distance: int32(found.distance)})
 }
 
 // request starts a search; the first offer is made in the same transaction.
@@ -132,9 +133,9 @@ func (s *Service) request(ctx context.Context, order string, in deliveryapi.Disp
 		if in.Deadline.IsZero() {
 			deadline = p.now.Add(s.cfg.Deadline)
 		}
-		err := p.happen(deliveryapi.TypeRequested, deliveryapi.RequestedData{
-			Parties: deliveryapi.Parties{OrderID: order, CustomerID: in.CustomerID, RestaurantID: in.RestaurantID},
-			Pickup:  in.Pickup, Dropoff: in.Dropoff, CourierNote: in.CourierNote, Deadline: deadline})
+		err := p.happen(deliveryapi.TypeRequested, &deliveryapi.RequestedData{
+			OrderId: order, CustomerId: in.CustomerID, RestaurantId: in.RestaurantID,
+			Pickup: in.Pickup.Message(), Dropoff: in.Dropoff.Message(), CourierNote: in.CourierNote, Deadline: contract.Timestamp(deadline)})
 		if err != nil {
 			return err
 		}
@@ -153,7 +154,7 @@ func (s *Service) advance(ctx context.Context, order string) error {
 			if err := p.withdraw(ctx, id); err != nil {
 				return err
 			}
-			if err := p.happen(deliveryapi.TypeOfferExpired, deliveryapi.OfferEndedData{Parties: p.d.Parties, CourierID: id}); err != nil {
+			if err := p.happen(deliveryapi.TypeOfferExpired, &deliveryapi.OfferEndedData{OrderId: p.d.OrderID, CustomerId: p.d.CustomerID, RestaurantId: p.d.RestaurantID, CourierId: id}); err != nil {
 				return err
 			}
 		}

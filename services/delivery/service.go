@@ -20,6 +20,7 @@ import (
 
 	"github.com/gorilla/mux"
 
+	"github.com/dishmesh/dishmesh/services/delivery/deliveryapi"
 	"github.com/dishmesh/dishmesh/services/delivery/geoindex"
 	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
 	"github.com/dishmesh/dishmesh/services/internal/eventstore"
@@ -76,7 +77,7 @@ func New(d *run.Deps, cfg Config) (run.Service, error) {
 		dispatch: &dispatcher{index: index, radii: radii, pause: cfg.MissedPause, signal: make(chan struct{}, 1),
 			couriers: map[string]*view{}, searches: map[string]*search{}},
 		deliveries: eventstore.New(d.State, d.UseOutbox(), eventstore.Options[delivery]{
-			Name: "delivery", Source: "dishmesh/" + d.Name, Topic: cloudevent.Topic("delivery"), Apply: apply,
+			Name: "delivery", Source: "dishmesh/" + d.Name, Topic: cloudevent.Topic("delivery"), Events: deliveryapi.Events, Apply: apply,
 		}),
 	}, nil
 }

@@ -1,14 +1,16 @@
 package delivery
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/dishmesh/dishmesh/services/delivery/deliveryapi"
 	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
+	"github.com/dishmesh/dishmesh/services/internal/contract"
 	"github.com/dishmesh/dishmesh/services/internal/eventstore"
 )
 
@@ -55,57 +57,55 @@ func (d delivery) may(courier string, now time.Time, pause time.Duration) bool {
 
 // apply implements eventstore.Options.Apply.
 func apply(d delivery, e cloudevent.Event) (delivery, error) {
-	into := func(v any) bool { return e.Into(v) == nil }
-	ok := true
+	into := func(v proto.Message) error { return deliveryapi.Events.Into(e, v) }
+	var err error
 	switch e.Name() {
 	case deliveryapi.TypeRequested:
 		var v deliveryapi.RequestedData
-		ok = into(&v)
-		d = delivery{Parties: v.Parties, Status: deliveryapi.Requested, Pickup: v.Pickup, Dropoff: v.Dropoff,
-			CourierNote: v.CourierNote, RequestedAt: e.Time, Deadline: v.Deadline}
+		err = into(&v)
+		d = delivery{Parties: deliveryapi.Parties{OrderID: v.OrderId, CustomerID: v.CustomerId, RestaurantID: v.RestaurantId},
+			Status: deliveryapi.Requested, Pickup: v.Pickup.Place(), Dropoff: v.Dropoff.Place(),
+			CourierNote: v.CourierNote, RequestedAt: e.Time, Deadline: contract.Time(v.Deadline)}
 	case deliveryapi.TypeOffered:
 		var v deliveryapi.OfferedData
-		ok = into(&v)
-		d.Offer = &standing{CourierID: v.CourierID, ExpiresAt: v.ExpiresAt}
+		err = into(&v)
+		d.Offer = &standing{CourierID: v.CourierId, ExpiresAt: contract.Time(v.ExpiresAt)}
 	case deliveryapi.TypeOfferDeclined:
 		var v deliveryapi.OfferEndedData
-		ok = into(&v)
-		d.Offer, d.Declined = nil, append(slices.Clone(d.Declined), v.CourierID)
+		err = into(&v)
+		d.Offer, d.Declined = nil, append(slices.Clone(d.Declined), v.CourierId)
 	case deliveryapi.TypeOfferExpired:
 		var v deliveryapi.OfferEndedData
-		ok = into(&v)
-		missed := map[string]time.Time{v.CourierID: e.Time}
-		maps.Copy(missed, without(d.Missed, v.CourierID))
+		err = into(&v)
+		missed := map[string]time.Time{v.CourierId: e.Time}
+		maps.Copy(missed, without(d.Missed, v.CourierId))
 		d.Offer, d.Missed = nil, missed
 	case deliveryapi.TypeCourierAssigned:
 		var v deliveryapi.CourierAssignedData
-		ok = into(&v)
-		d.Status, d.Offer, d.CourierID, d.ETA, d.AssignedAt = deliveryapi.Assigned, nil, v.CourierID, v.ETA, e.Time
+		err = into(&v)
+		d.Status, d.Offer, d.CourierID, d.ETA, d.AssignedAt = deliveryapi.Assigned, nil, v.CourierId, contract.Time(v.Eta), e.Time
 	case deliveryapi.TypeCourierUnavailable:
 		var v deliveryapi.CourierUnavailableData
-		ok = into(&v)
+		err = into(&v)
 		d.Status, d.Offer, d.Reason = deliveryapi.Unavailable, nil, v.Reason
 	case deliveryapi.TypeReleased:
 		var v deliveryapi.ReleasedData
-		ok = into(&v)
+		err = into(&v)
 		d.Status, d.Offer, d.Reason = deliveryapi.Released, nil, v.Reason
 	case deliveryapi.TypeBarred:
 		var v deliveryapi.BarredData
-		ok = into(&v)
-		d = delivery{Parties: deliveryapi.Parties{OrderID: v.OrderID}, Status: deliveryapi.Released, Barred: true, Reason: v.Reason}
+		err = into(&v)
+		d = delivery{Parties: deliveryapi.Parties{OrderID: v.OrderId}, Status: deliveryapi.Released, Barred: true, Reason: v.Reason}
 	case deliveryapi.TypePickedUp:
 		var v deliveryapi.PickedUpData
-		ok = into(&v)
-		d.Status, d.ETA, d.PickedUpAt = deliveryapi.PickedUp, v.ETA, e.Time
+		err = into(&v)
+		d.Status, d.ETA, d.PickedUpAt = deliveryapi.PickedUp, contract.Time(v.Eta), e.Time
 	case deliveryapi.TypeDelivered:
 		d.Status, d.DeliveredAt = deliveryapi.Delivered, e.Time
 	default:
 		return d, fmt.Errorf("unknown event type %s", e.Type)
 	}
-	if !ok {
-		return d, fmt.Errorf("the data of %s %s can't be read", e.Type, e.ID)
-	}
-	return d, nil
+	return d, err
 }
 
 func without(m map[string]time.Time, key string) map[string]time.Time {
@@ -115,12 +115,12 @@ func without(m map[string]time.Time, key string) map[string]time.Time {
 }
 
 // happen adds an event to a plan and moves the plan's delivery on, so that what is decided next builds on it.
-func (p *plan) happen(kind string, data any) error {
-	raw, err := json.Marshal(data)
+func (p *plan) happen(kind string, data proto.Message) error {
+	schema, raw, err := deliveryapi.Events.Encode(kind, data)
 	if err != nil {
-		return fmt.Errorf("%s: %w", kind, err)
+		return err
 	}
-	p.d, err = apply(p.d, cloudevent.Event{Type: cloudevent.Prefix + kind, Time: p.now, Data: raw})
-	p.change.Events = append(p.change.Events, eventstore.Event{Type: kind, Data: json.RawMessage(raw)})
+	p.d, err = apply(p.d, cloudevent.Event{Type: cloudevent.Prefix + kind, Time: p.now, DataSchema: schema, Data: raw})
+	p.change.Events = append(p.change.Events, eventstore.Event{Type: kind, Data: data})
 	return err
 }

@@ -58,7 +58,7 @@ func TestContract(t *testing.T) {
 	}
 	s.use(t)
 
-	t.Logf("seed %s; the same cases again: make contract SEED=%s", seed, seed)
+	t.Logf("seed %s; the same cases again: make fuzz SEED=%s", seed, seed)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(seconds)*time.Second+2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, "run", s.url+"/openapi.yaml", "--no-color", "--seed", seed, "--max-time", strconv.Itoa(seconds),
@@ -72,7 +72,7 @@ func TestContract(t *testing.T) {
 		"CONTRACT_URL="+s.url, "CONTRACT_ACCOUNTS="+filepath.Join(s.data, "accounts.json"))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		t.Fatalf("%v; the same cases again: make contract SEED=%s\n%s", err, seed, tail(out, 30_000))
+		t.Fatalf("%v; the same cases again: make fuzz SEED=%s\n%s", err, seed, tail(out, 30_000))
 	}
 	for _, want := range []string{"Selected: ", "Tested: ", "generated, "} {
 		if !bytes.Contains(out, []byte(want)) {
@@ -96,7 +96,7 @@ func schemathesis() (string, error) {
 	}
 	program, err := exec.LookPath("schemathesis")
 	if errors.Is(err, exec.ErrNotFound) {
-		return "", fmt.Errorf("schemathesis is not installed; `make contract-tool` installs it (Python 3.10 or later, services/e2e/contract/requirements.txt)")
+		return "", fmt.Errorf("schemathesis is not installed; `make fuzz-tool` installs it (Python 3.10 or later, services/e2e/contract/requirements.txt)")
 	}
 	return program, err
 }

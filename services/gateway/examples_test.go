@@ -93,7 +93,7 @@ var (
 		Total: 2500, Captured: 2500, PlacedAt: &noon, DeliveredAt: delivered.DeliveredAt}
 
 	happened = orderapi.EventList{Events: []orderapi.HistoryEvent{{ID: "order/" + orderID + "/2", Type: orderapi.EventAccepted, Sequence: 2, Time: noon.Add(time.Minute),
-		Data: orderapi.AcceptedEvent{OrderID: orderID, CustomerID: customerID, RestaurantID: "rst_01", PrepMinutes: 15}}}}
+		Data: map[string]any{"order_id": orderID, "customer_id": customerID, "restaurant_id": "rst_01", "prep_minutes": 15}}}}
 )
 
 // What live streams look like.

@@ -78,12 +78,14 @@ type frame struct {
 
 // liveEvent is the data of an event as it is sent.
 type liveEvent struct {
-	Type     string          `json:"type"`
-	ID       string          `json:"id"`
-	Subject  string          `json:"subject"`
-	Sequence int             `json:"sequence"`
-	Time     time.Time       `json:"time"`
-	Data     json.RawMessage `json:"data"`
+	Type     string    `json:"type"`
+	ID       string    `json:"id"`
+	Subject  string    `json:"subject"`
+	Sequence int       `json:"sequence"`
+	Time     time.Time `json:"time"`
+	// DataSchema names the message and version of the data.
+	DataSchema string          `json:"dataschema,omitempty"`
+	Data       json.RawMessage `json:"data"`
 }
 
 func newFrame(e liveEvent) (frame, error) {
@@ -236,34 +238,29 @@ func (h *hub) handle(_ context.Context, e cloudevent.Event) error {
 	return nil
 }
 
-// concerns is what all payloads have in common: whom an event concerns.
+// concerns is what all payloads have in common, in all their versions: whom an event concerns. The rest of a payload
+// is passed on as it is, in whatever version it was written.
 type concerns struct {
 	OrderID      string `json:"order_id"`
 	RestaurantID string `json:"restaurant_id"`
 	CourierID    string `json:"courier_id"`
-
-	// Of a payment's event this is all that is shown: its postings are the ledger's.
-	Amount   *int64 `json:"amount"`
-	Currency string `json:"currency"`
-	Reason   string `json:"reason"`
 }
 
 func eventFrame(e cloudevent.Event, d concerns) (frame, error) {
-	name, data := e.Name(), e.Data
+	name, schema, data := e.Name(), e.DataSchema, e.Data
 	switch name {
 	case paymentapi.EventAuthorized, paymentapi.EventDeclined, paymentapi.EventCaptured, paymentapi.EventVoided, paymentapi.EventRefunded:
-		b, err := json.Marshal(struct {
-			OrderID  string `json:"order_id"`
-			Amount   *int64 `json:"amount,omitempty"`
-			Currency string `json:"currency,omitempty"`
-			Reason   string `json:"reason,omitempty"`
-		}{d.OrderID, d.Amount, d.Currency, d.Reason})
+		var p paymentapi.Event
+		err := paymentapi.Events.Into(e, &p)
+		if err == nil { // the postings are the ledger's, and the card is nobody's business
+			schema, data, err = paymentapi.Events.Encode(name, &paymentapi.Event{
+				OrderId: d.OrderID, Amount: p.Amount, Currency: p.Currency, Reason: p.Reason})
+		}
 		if err != nil {
 			return frame{}, err
 		}
-		data = b
 	}
-	f, err := newFrame(liveEvent{Type: name, ID: e.ID, Subject: e.Subject, Sequence: e.Seq(), Time: e.Time, Data: data})
+	f, err := newFrame(liveEvent{Type: name, ID: e.ID, Subject: e.Subject, Sequence: e.Seq(), Time: e.Time, DataSchema: schema, Data: data})
 	if err != nil {
 		return frame{}, err
 	}

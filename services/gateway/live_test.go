@@ -373,7 +373,7 @@ func TestPaymentEventsHideTheLedger(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := "event: payment.captured\ndata: " + `{"type":"payment.captured","id":"payment/` + anOrder + `/2","subject":"` + anOrder +
-		`","sequence":2,"time":"2026-03-01T12:00:00Z","data":{"order_id":"` + anOrder + `","amount":1200,"currency":"EUR"}}` + "\n\n"
+		`","sequence":2,"time":"2026-03-01T12:00:00Z","dataschema":"proto:dishmesh.payment.v1.Event","data":{"order_id":"` + anOrder + `","amount":"1200","currency":"EUR"}}` + "\n\n"
 	if diff := cmp.Diff(want, string(f.wire(true))); diff != "" {
 		t.Error(diff)
 	}

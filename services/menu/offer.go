@@ -20,17 +20,18 @@ func apply(o offer, e cloudevent.Event) (offer, error) {
 	switch e.Name() {
 	case menuapi.MenuPublished:
 		var p menuapi.Published
-		if err := e.Into(&p); err != nil {
+		if err := menuapi.Events.Into(e, &p); err != nil {
 			return o, err
 		}
-		return offer{Restaurant: p.Restaurant, Items: p.Items}, nil
+		restaurant, items := p.Offer()
+		return offer{Restaurant: restaurant, Items: items}, nil
 	case menuapi.MenuItemChanged:
 		var c menuapi.ItemChanged
-		if err := e.Into(&c); err != nil {
+		if err := menuapi.Events.Into(e, &c); err != nil {
 			return o, err
 		}
 		items := slices.Clone(o.Items) // readers may hold the old ones
-		if i := find(items, c.ItemID); i >= 0 {
+		if i := find(items, c.ItemId); i >= 0 {
 			items[i].Price, items[i].Available = c.Price, c.Available
 		}
 		o.Items = items
@@ -49,7 +50,7 @@ func changeItem(o offer, itemID string, patch menuapi.ItemPatch) (eventstore.Cha
 		return eventstore.Change{}, problem.New(problem.NotFound, "%s has no item %q", o.Restaurant.ID, itemID)
 	}
 	have := o.Items[i]
-	want := menuapi.ItemChanged{RestaurantID: o.Restaurant.ID, ItemID: itemID, Price: have.Price, Available: have.Available}
+	want := &menuapi.ItemChanged{RestaurantId: o.Restaurant.ID, ItemId: itemID, Price: have.Price, Available: have.Available}
 	if patch.Price != nil {
 		want.Price = *patch.Price
 	}

@@ -50,7 +50,7 @@ func New(d *run.Deps, cfg Config) (run.Service, error) {
 		cfg: cfg, log: d.Log, outbox: ob, seed: seed, now: time.Now,
 		catalogue: newCatalogue(),
 		store: eventstore.New(d.State, ob, eventstore.Options[offer]{
-			Name: "menu", Source: "dishmesh/menu", Topic: cloudevent.Topic("menu"), Apply: apply,
+			Name: "menu", Source: "dishmesh/menu", Topic: cloudevent.Topic("menu"), Events: menuapi.Events, Apply: apply,
 		}),
 	}, nil
 }
@@ -110,9 +110,7 @@ func (s *Service) publishSeed(ctx context.Context) error {
 			if version > 0 {
 				return eventstore.Change{}, nil
 			}
-			return eventstore.Change{Events: []eventstore.Event{{Type: menuapi.MenuPublished, Data: menuapi.Published{
-				RestaurantID: o.Restaurant.ID, Name: o.Restaurant.Name, Restaurant: o.Restaurant, Items: o.Items,
-			}}}}, nil
+			return eventstore.Change{Events: []eventstore.Event{{Type: menuapi.MenuPublished, Data: menuapi.NewPublished(o.Restaurant, o.Items)}}}, nil
 		})
 		if err != nil {
 			return err

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/dishmesh/dishmesh/services/internal/outbox"
 	"github.com/dishmesh/dishmesh/services/internal/problem"
@@ -245,13 +246,13 @@ func TestPatch(t *testing.T) {
 	steps := []struct {
 		as     web.Identity
 		body   string
-		want   menuapi.ItemChanged
+		want   *menuapi.ItemChanged
 		events int // in all
 	}{
-		{nino, `{"available":false}`, menuapi.ItemChanged{RestaurantID: "rst_01", ItemID: "itm_0101", Price: 950}, 1},
-		{nino, `{"available":false}`, menuapi.ItemChanged{RestaurantID: "rst_01", ItemID: "itm_0101", Price: 950}, 1},
-		{operator, `{"price":999}`, menuapi.ItemChanged{RestaurantID: "rst_01", ItemID: "itm_0101", Price: 999}, 2},
-		{nino, `{"price":1001,"available":true}`, menuapi.ItemChanged{RestaurantID: "rst_01", ItemID: "itm_0101", Price: 1001, Available: true}, 3},
+		{nino, `{"available":false}`, &menuapi.ItemChanged{RestaurantId: "rst_01", ItemId: "itm_0101", Price: 950}, 1},
+		{nino, `{"available":false}`, &menuapi.ItemChanged{RestaurantId: "rst_01", ItemId: "itm_0101", Price: 950}, 1},
+		{operator, `{"price":999}`, &menuapi.ItemChanged{RestaurantId: "rst_01", ItemId: "itm_0101", Price: 999}, 2},
+		{nino, `{"price":1001,"available":true}`, &menuapi.ItemChanged{RestaurantId: "rst_01", ItemId: "itm_0101", Price: 1001, Available: true}, 3},
 	}
 	for _, step := range steps {
 		w := f.do(step.as, "PATCH", "/v1/restaurants/rst_01/items/itm_0101", step.body)
@@ -269,10 +270,10 @@ func TestPatch(t *testing.T) {
 		}
 		last := sent[len(sent)-1]
 		var got menuapi.ItemChanged
-		if err := last.Event.Into(&got); err != nil {
+		if err := menuapi.Events.Into(last.Event, &got); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(step.want, got); diff != "" || last.Topic != "fooddelivery.menu" || last.Event.Subject != "rst_01" || last.Event.Name() != menuapi.MenuItemChanged {
+		if diff := cmp.Diff(step.want, &got, protocmp.Transform()); diff != "" || last.Topic != "fooddelivery.menu" || last.Event.Subject != "rst_01" || last.Event.Name() != menuapi.MenuItemChanged {
 			t.Errorf("event %+v on %s (-want +got):\n%s", last.Event, last.Topic, diff)
 		}
 	}

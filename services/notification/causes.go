@@ -2,8 +2,12 @@ package notification
 
 import (
 	"github.com/dishmesh/dishmesh/services/delivery/deliveryapi"
+	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
+	"github.com/dishmesh/dishmesh/services/internal/contract"
+	"github.com/dishmesh/dishmesh/services/internal/problem"
 	"github.com/dishmesh/dishmesh/services/notification/notificationapi"
 	"github.com/dishmesh/dishmesh/services/order/orderapi"
+	"github.com/dishmesh/dishmesh/services/order/orderapi/orderv2"
 	"github.com/dishmesh/dishmesh/services/payment/paymentapi"
 	"github.com/dishmesh/dishmesh/services/user/userapi"
 )
@@ -23,20 +27,51 @@ var causes = map[string][]string{
 	paymentapi.EventRefunded:        {notificationapi.Email},
 }
 
+// heard are the contracts of the orders' events that are told of.
+var heard = contract.Union(orderapi.Events, paymentapi.Events, deliveryapi.Events)
+
 // fact is what is read of an event's payload, whatever its type; fields that a type lacks stay empty.
 type fact struct {
-	OrderID        string          `json:"order_id"`
-	CustomerID     string          `json:"customer_id"`
-	RestaurantName string          `json:"restaurant_name"`
-	Items          []orderapi.Item `json:"items"`
-	Currency       string          `json:"currency"`
-	Total          int64           `json:"total"`
-	DeliveryFee    int64           `json:"delivery_fee"`
-	SurgeFee       int64           `json:"surge_fee"`
-	Discount       int64           `json:"discount"`
-	Amount         int64           `json:"amount"`
-	PrepMinutes    int             `json:"prep_minutes"`
-	Status         string          `json:"status"`
-	Reason         string          `json:"reason"`
-	Detail         string          `json:"detail"`
+	OrderID        string
+	CustomerID     string
+	RestaurantName string
+	Items          []orderapi.Item
+	Currency       string
+	Total          int64
+	DeliveryFee    int64
+	SurgeFee       int64
+	Discount       int64
+	Amount         int64
+	PrepMinutes    int32
+	Status         string
+	Reason         string
+	Detail         string
+}
+
+// factOf reads an event, in whatever version it was written.
+func factOf(e cloudevent.Event) (fact, error) {
+	m, err := heard.Decode(e)
+	if err != nil {
+		return fact{}, err
+	}
+	switch m := m.(type) {
+	case *orderapi.PlacedEvent:
+		return fact{OrderID: m.OrderId, CustomerID: m.CustomerId, RestaurantName: m.RestaurantName, Items: m.Lines(),
+			Currency: m.Currency, Total: m.Total, DeliveryFee: m.DeliveryFee, SurgeFee: m.SurgeFee, Discount: m.Discount}, nil
+	case *orderapi.AcceptedEvent:
+		return fact{OrderID: m.OrderId, CustomerID: m.CustomerId, PrepMinutes: m.PrepMinutes}, nil
+	case *orderapi.PickedUpEvent:
+		return fact{OrderID: m.OrderId, CustomerID: m.CustomerId}, nil
+	case *orderv2.DeliveredEvent:
+		b := m.GetBill()
+		return fact{OrderID: m.OrderId, CustomerID: m.CustomerId, Currency: b.GetCurrency(), Total: b.GetTotal(),
+			DeliveryFee: b.GetDeliveryFee(), SurgeFee: b.GetSurgeFee(), Discount: b.GetDiscount()}, nil
+	case *orderapi.EndedEvent:
+		return fact{OrderID: m.OrderId, CustomerID: m.CustomerId, Status: m.Status, Reason: m.Reason, Detail: m.Detail}, nil
+	case *paymentapi.Event:
+		return fact{OrderID: m.OrderId, CustomerID: m.CustomerId, Amount: m.Amount, Currency: m.Currency, Reason: m.Reason}, nil
+	case *deliveryapi.CourierAssignedData:
+		return fact{OrderID: m.OrderId, CustomerID: m.CustomerId}, nil
+	}
+	return fact{}, problem.New(problem.UnknownVersion, "event %s holds a %T, which nobody is told of", e.ID, m)
 }

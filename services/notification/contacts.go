@@ -26,12 +26,26 @@ type contact struct {
 
 // userFact is what is read of a user event. Each event says all that there is to know, but for the role.
 type userFact struct {
-	UserID      string               `json:"user_id"`
-	Email       string               `json:"email"`
-	Phone       string               `json:"phone"`
-	Name        string               `json:"name"`
-	Role        string               `json:"role"`
-	Preferences *userapi.Preferences `json:"preferences"`
+	UserID      string
+	Email       string
+	Phone       string
+	Name        string
+	Role        string
+	Preferences *userapi.ChannelPreferences // nil: the event does not say
+}
+
+func userFactOf(e cloudevent.Event) (userFact, error) {
+	m, err := userapi.Events.Decode(e)
+	if err != nil {
+		return userFact{}, err
+	}
+	switch m := m.(type) {
+	case *userapi.RegisteredEvent:
+		return userFact{m.UserId, m.Email, m.Phone, m.Name, m.Role, m.Preferences}, nil
+	case *userapi.PreferencesChangedEvent:
+		return userFact{UserID: m.UserId, Email: m.Email, Phone: m.Phone, Name: m.Name, Preferences: m.Preferences}, nil
+	}
+	return userFact{}, problem.New(problem.UnknownVersion, "event %s holds a %T, which is no contact", e.ID, m)
 }
 
 // defaultPreferences hold until an event names others.
@@ -57,9 +71,9 @@ func (s *Service) onUserEvent(ctx context.Context, e cloudevent.Event) error {
 	if e.Name() != userapi.EventRegistered && e.Name() != userapi.EventPreferencesChanged {
 		return nil
 	}
-	var f userFact
-	if err := e.Into(&f); err != nil {
-		return problem.Wrap(err, problem.MalformedJSON, "")
+	f, err := userFactOf(e)
+	if err != nil {
+		return err
 	}
 	if f.UserID == "" {
 		return problem.New(problem.InvalidRequest, "event %s names no user", e.ID)
@@ -91,7 +105,7 @@ func (s *Service) learn(ctx context.Context, f userFact, version int) (contact, 
 		}
 		c.Email, c.Phone, c.Name, c.Version = f.Email, f.Phone, f.Name, version
 		if f.Preferences != nil {
-			c.Preferences = *f.Preferences
+			c.Preferences = f.Preferences.Preferences()
 		}
 		value, err := json.Marshal(c)
 		if err != nil {

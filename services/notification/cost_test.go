@@ -27,6 +27,7 @@ import (
 	"github.com/dishmesh/dishmesh/services/internal/web"
 	"github.com/dishmesh/dishmesh/services/notification"
 	"github.com/dishmesh/dishmesh/services/order/orderapi"
+	"github.com/dishmesh/dishmesh/services/order/orderapi/orderv2"
 	"github.com/dishmesh/dishmesh/services/user/userapi"
 )
 
@@ -95,18 +96,18 @@ func post(t testing.TB, r *mux.Router, e cloudevent.Event) {
 }
 
 func customer(id string) cloudevent.Event {
-	return event(userapi.EventRegistered, id, 1, userapi.RegisteredEvent{UserID: id, Email: id + "@example.org", Name: "Ada", Role: web.RoleKitchen,
-		Preferences: userapi.Preferences{Email: true, Push: true}})
+	return event(userapi.EventRegistered, id, 1, &userapi.RegisteredEvent{UserId: id, Email: id + "@example.org", Name: "Ada", Role: web.RoleKitchen,
+		Preferences: &userapi.ChannelPreferences{Email: true, Push: true}})
 }
 
 // happyPath is what notification hears of an order that goes well.
 func happyPath(id, user string) []cloudevent.Event {
 	return []cloudevent.Event{
-		event(orderapi.EventPlaced, id, 1, orderapi.PlacedEvent{OrderID: id, CustomerID: user, RestaurantName: "Da Rosa", Bill: bill}),
-		event(orderapi.EventAccepted, id, 2, orderapi.AcceptedEvent{OrderID: id, CustomerID: user, PrepMinutes: 12}),
-		event(deliveryapi.TypeCourierAssigned, id, 3, deliveryapi.CourierAssignedData{Parties: deliveryapi.Parties{OrderID: id, CustomerID: user}}),
-		event(orderapi.EventPickedUp, id, 3, orderapi.PickedUpEvent{OrderID: id, CustomerID: user}),
-		event(orderapi.EventDelivered, id, 4, orderapi.DeliveredEvent{OrderID: id, CustomerID: user, Bill: bill}),
+		event(orderapi.EventPlaced, id, 1, &orderapi.PlacedEvent{OrderId: id, CustomerId: user, RestaurantName: "Da Rosa", Currency: bill.Currency, Subtotal: bill.Subtotal, DeliveryFee: bill.DeliveryFee, Discount: bill.Discount, Total: bill.Total}),
+		event(orderapi.EventAccepted, id, 2, &orderapi.AcceptedEvent{OrderId: id, CustomerId: user, PrepMinutes: 12}),
+		event(deliveryapi.TypeCourierAssigned, id, 3, &deliveryapi.CourierAssignedData{OrderId: id, CustomerId: user}),
+		event(orderapi.EventPickedUp, id, 3, &orderapi.PickedUpEvent{OrderId: id, CustomerId: user}),
+		event(orderapi.EventDelivered, id, 4, &orderv2.DeliveredEvent{OrderId: id, CustomerId: user, Bill: bill.Message()}),
 	}
 }
 

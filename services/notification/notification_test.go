@@ -16,9 +16,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/gorilla/mux"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/dishmesh/dishmesh/services/delivery/deliveryapi"
 	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
+	"github.com/dishmesh/dishmesh/services/internal/contract/catalogue"
 	"github.com/dishmesh/dishmesh/services/internal/outbox"
 	"github.com/dishmesh/dishmesh/services/internal/problem"
 	"github.com/dishmesh/dishmesh/services/internal/run/runtest"
@@ -28,6 +30,7 @@ import (
 	"github.com/dishmesh/dishmesh/services/notification"
 	"github.com/dishmesh/dishmesh/services/notification/notificationapi"
 	"github.com/dishmesh/dishmesh/services/order/orderapi"
+	"github.com/dishmesh/dishmesh/services/order/orderapi/orderv2"
 	"github.com/dishmesh/dishmesh/services/payment/paymentapi"
 	"github.com/dishmesh/dishmesh/services/user/userapi"
 )
@@ -145,15 +148,23 @@ func (s *service) messages() []string {
 }
 
 func event(name, subject string, seq int, data any) cloudevent.Event {
-	b, err := json.Marshal(data)
+	schema, b, err := encode(name, data)
 	if err != nil {
 		panic(err)
 	}
 	entity, _, _ := strings.Cut(name, ".")
 	return cloudevent.Event{
 		SpecVersion: "1.0", ID: fmt.Sprintf("%s/%s/%d", entity, subject, seq), Source: "dishmesh/" + entity,
-		Type: cloudevent.Prefix + name, Subject: subject, Time: time.Now(), Sequence: strconv.Itoa(seq), Data: b,
+		Type: cloudevent.Prefix + name, Subject: subject, Time: time.Now(), Sequence: strconv.Itoa(seq), DataSchema: schema, Data: b,
 	}
+}
+
+func encode(name string, data any) (string, []byte, error) {
+	if m, ok := data.(proto.Message); ok {
+		return catalogue.All.Encode(name, m)
+	}
+	b, err := json.Marshal(data)
+	return "", b, err
 }
 
 func (s *service) deliver(e cloudevent.Event) string { return runtest.Deliver(s.t, s.router, e) }
@@ -175,7 +186,7 @@ func (s *service) outcomes(n int) []string {
 		all = nil
 		for _, p := range s.fakes.Publisher.Sent() {
 			var o notificationapi.Outcome
-			if err := p.Event.Into(&o); err != nil {
+			if err := notificationapi.Events.Into(p.Event, &o); err != nil {
 				s.t.Fatal(err)
 			}
 			for _, c := range o.Channels {
@@ -202,21 +213,21 @@ func (s *service) list(user string) []notificationapi.Notification {
 }
 
 func registered(role string, email, sms, push bool) cloudevent.Event {
-	return event(userapi.EventRegistered, "usr_1", 1, userapi.RegisteredEvent{UserID: "usr_1", Email: "ada@example.org", Name: "Ada", Role: role,
-		Phone: "+4915112345678", Preferences: userapi.Preferences{Email: email, SMS: sms, Push: push}})
+	return event(userapi.EventRegistered, "usr_1", 1, &userapi.RegisteredEvent{UserId: "usr_1", Email: "ada@example.org", Name: "Ada", Role: role,
+		Phone: "+4915112345678", Preferences: &userapi.ChannelPreferences{Email: email, Sms: sms, Push: push}})
 }
 
 const order = "ord_0123456789abcdefghjkmn"
 
 var (
 	bill       = orderapi.Bill{Currency: "EUR", Subtotal: 1890, DeliveryFee: 290, Discount: 100, Total: 2080}
-	placed     = event(orderapi.EventPlaced, order, 1, orderapi.PlacedEvent{OrderID: order, CustomerID: "usr_1", RestaurantID: "rst_1", RestaurantName: "Da Rosa", Bill: bill, Items: []orderapi.Item{{Name: "Pizza & <b>", Quantity: 2, UnitPrice: 945, Total: 1890, Options: []string{"large", "thin"}}}})
-	accepted   = event(orderapi.EventAccepted, order, 2, orderapi.AcceptedEvent{OrderID: order, CustomerID: "usr_1", PrepMinutes: 12})
-	assigned   = event(deliveryapi.TypeCourierAssigned, order, 3, deliveryapi.CourierAssignedData{Parties: deliveryapi.Parties{OrderID: order, CustomerID: "usr_1"}, CourierID: "usr_c"})
-	pickedUp   = event(orderapi.EventPickedUp, order, 3, orderapi.PickedUpEvent{OrderID: order, CustomerID: "usr_1"})
-	deliveredE = event(orderapi.EventDelivered, order, 4, orderapi.DeliveredEvent{OrderID: order, CustomerID: "usr_1", Bill: bill})
-	cancelled  = event(orderapi.EventCancelled, order, 5, orderapi.EndedEvent{OrderID: order, CustomerID: "usr_1", Status: orderapi.Cancelled, Reason: "customer"})
-	refunded   = event(paymentapi.EventRefunded, order, 3, paymentapi.Event{OrderID: order, Amount: 2080, Currency: "EUR"})
+	placed     = event(orderapi.EventPlaced, order, 1, &orderapi.PlacedEvent{OrderId: order, CustomerId: "usr_1", RestaurantId: "rst_1", RestaurantName: "Da Rosa", Currency: bill.Currency, Subtotal: bill.Subtotal, DeliveryFee: bill.DeliveryFee, Discount: bill.Discount, Total: bill.Total, Items: []*orderapi.PlacedEvent_Item{{Name: "Pizza & <b>", Quantity: 2, UnitPrice: 945, Total: 1890, Options: []string{"large", "thin"}}}})
+	accepted   = event(orderapi.EventAccepted, order, 2, &orderapi.AcceptedEvent{OrderId: order, CustomerId: "usr_1", PrepMinutes: 12})
+	assigned   = event(deliveryapi.TypeCourierAssigned, order, 3, &deliveryapi.CourierAssignedData{OrderId: order, CustomerId: "usr_1", CourierId: "usr_c"})
+	pickedUp   = event(orderapi.EventPickedUp, order, 3, &orderapi.PickedUpEvent{OrderId: order, CustomerId: "usr_1"})
+	deliveredE = event(orderapi.EventDelivered, order, 4, &orderv2.DeliveredEvent{OrderId: order, CustomerId: "usr_1", Bill: bill.Message()})
+	cancelled  = event(orderapi.EventCancelled, order, 5, &orderapi.EndedEvent{OrderId: order, CustomerId: "usr_1", Status: string(orderapi.Cancelled), Reason: "customer"})
+	refunded   = event(paymentapi.EventRefunded, order, 3, &paymentapi.Event{OrderId: order, Amount: 2080, Currency: "EUR"})
 )
 
 func TestHappyPath(t *testing.T) {
@@ -299,8 +310,8 @@ func TestPreferences(t *testing.T) {
 	for _, tt := range tests {
 		s := newService(t)
 		// The newer event comes first: the older one must not undo it.
-		newer := event(userapi.EventPreferencesChanged, "usr_1", 2, userapi.PreferencesChangedEvent{UserID: "usr_1", Email: "ada@example.org", Name: "Ada",
-			Phone: "+4915112345678", Preferences: userapi.Preferences{Email: tt.email, SMS: tt.sms, Push: tt.push}})
+		newer := event(userapi.EventPreferencesChanged, "usr_1", 2, &userapi.PreferencesChangedEvent{UserId: "usr_1", Email: "ada@example.org", Name: "Ada",
+			Phone: "+4915112345678", Preferences: &userapi.ChannelPreferences{Email: tt.email, Sms: tt.sms, Push: tt.push}})
 		s.deliverAll(newer, registered(web.RoleKitchen, true, true, true), cancelled)
 		var got []string
 		for _, m := range s.messages() {
@@ -403,7 +414,7 @@ func TestMailsOneAtATime(t *testing.T) {
 	for i := range 8 {
 		id := fmt.Sprintf("ord_%d", i)
 		all.Go(func() {
-			s.deliver(event(orderapi.EventDelivered, id, 1, orderapi.DeliveredEvent{OrderID: id, CustomerID: "usr_1", Bill: bill}))
+			s.deliver(event(orderapi.EventDelivered, id, 1, &orderv2.DeliveredEvent{OrderId: id, CustomerId: "usr_1", Bill: bill.Message()}))
 		})
 	}
 	all.Wait()
@@ -420,7 +431,7 @@ func TestListIsBounded(t *testing.T) {
 	s.deliverAll(registered(web.RoleKitchen, false, false, true))
 	for i := range 60 {
 		id := fmt.Sprintf("ord_%d", i)
-		s.deliverAll(event(orderapi.EventAccepted, id, 1, orderapi.AcceptedEvent{OrderID: id, CustomerID: "usr_1"}))
+		s.deliverAll(event(orderapi.EventAccepted, id, 1, &orderapi.AcceptedEvent{OrderId: id, CustomerId: "usr_1"}))
 	}
 	list := s.list("usr_1")
 	if len(list) != 50 || list[0].OrderID != "ord_59" || list[49].OrderID != "ord_10" {
@@ -446,7 +457,7 @@ func TestListIsBounded(t *testing.T) {
 func TestOtherEventsAreIgnored(t *testing.T) {
 	s := newService(t)
 	keys := len(s.fakes.Store.Keys())
-	s.deliverAll(event(paymentapi.EventCaptured, order, 2, paymentapi.Event{OrderID: order}),
+	s.deliverAll(event(paymentapi.EventCaptured, order, 2, &paymentapi.Event{OrderId: order}),
 		event("delivery.offered", order, 1, obj{"order_id": order}), event("user.password-changed", "usr_1", 2, obj{}))
 	if got := len(s.fakes.Store.Keys()); got != keys || len(s.messages()) != 0 {
 		t.Errorf("%d keys more, messages %q", got-keys, s.messages())

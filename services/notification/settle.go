@@ -2,7 +2,6 @@ package notification
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -65,7 +64,7 @@ func (s *Service) settle(ctx context.Context, e cloudevent.Event, n notice, v *v
 
 // record brings v up to date with what became of the sends and writes it.
 func (s *Service) record(ctx context.Context, e cloudevent.Event, n notice, v *view, due []*delivery) error {
-	var sent, failed []notificationapi.Channel
+	var sent, failed []*notificationapi.Channel
 	tried, complete := false, !v.toldItem.Exists()
 	for _, d := range due {
 		if v.told.final(d.channel) {
@@ -74,7 +73,7 @@ func (s *Service) record(ctx context.Context, e cloudevent.Event, n notice, v *v
 		tried = true
 		state := v.told.of(d.channel)
 		d.judge(state)
-		c := notificationapi.Channel{Channel: d.channel, NotificationID: d.id, Attempts: state.Attempts, Reason: state.Reason}
+		c := &notificationapi.Channel{Channel: d.channel, NotificationId: d.id, Attempts: int32(state.Attempts), Reason: state.Reason}
 		switch state.Status {
 		case notificationapi.Sent:
 			sent = append(sent, c)
@@ -86,7 +85,7 @@ func (s *Service) record(ctx context.Context, e cloudevent.Event, n notice, v *v
 	var effects []outbox.Effect
 	for _, o := range []struct {
 		kind     string
-		channels []notificationapi.Channel
+		channels []*notificationapi.Channel
 	}{{notificationapi.TypeSent, sent}, {notificationapi.TypeFailed, failed}} {
 		if len(o.channels) == 0 {
 			continue
@@ -128,12 +127,12 @@ func (d *delivery) judge(st *state) {
 	st.Reason = d.err.Error()
 }
 
-func (s *Service) outcomeEffect(ctx context.Context, kind string, t told, channels []notificationapi.Channel) (outbox.Effect, error) {
-	data, err := json.Marshal(notificationapi.Outcome{
-		Cause: t.Cause, Recipient: t.User, Template: t.Template, OrderID: t.OrderID, Channels: channels,
+func (s *Service) outcomeEffect(ctx context.Context, kind string, t told, channels []*notificationapi.Channel) (outbox.Effect, error) {
+	schema, data, err := notificationapi.Events.Encode(kind, &notificationapi.Outcome{
+		Cause: t.Cause, Recipient: t.User, Template: t.Template, OrderId: t.OrderID, Channels: channels,
 	})
 	if err != nil {
-		return outbox.Effect{}, fmt.Errorf("event %s: %w", kind, err)
+		return outbox.Effect{}, err
 	}
 	correlationID := t.OrderID
 	if correlationID == "" {
@@ -141,7 +140,7 @@ func (s *Service) outcomeEffect(ctx context.Context, kind string, t told, channe
 	}
 	return outbox.Publish(cloudevent.Topic("notification"), cloudevent.Event{
 		SpecVersion: "1.0", ID: "notification/" + t.ID + "/" + strconv.Itoa(t.Events), Source: "dishmesh/" + Name,
-		Type: cloudevent.Prefix + kind, Subject: t.ID, Time: s.now().UTC(), DataContentType: "application/json",
+		Type: cloudevent.Prefix + kind, Subject: t.ID, Time: s.now().UTC(), DataContentType: "application/json", DataSchema: schema,
 		Sequence: strconv.Itoa(t.Events), CorrelationID: correlationID,
 		TraceParent: correlation.From(ctx).TraceParent, Data: data,
 	})

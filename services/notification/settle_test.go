@@ -130,7 +130,7 @@ func TestReplicasTogether(t *testing.T) {
 		for j, replica := range []*service{s, other, s, other} {
 			id := fmt.Sprintf("ord_%d_%d", i, j)
 			all.Go(func() {
-				e := event(orderapi.EventAccepted, id, 1, orderapi.AcceptedEvent{OrderID: id, CustomerID: fmt.Sprintf("usr_%d", i)})
+				e := event(orderapi.EventAccepted, id, 1, &orderapi.AcceptedEvent{OrderId: id, CustomerId: fmt.Sprintf("usr_%d", i)})
 				if got := replica.deliver(e); got != "SUCCESS" {
 					t.Errorf("%s: %s", e.ID, got)
 				}

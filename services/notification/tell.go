@@ -29,9 +29,9 @@ func (s *Service) onEvent(ctx context.Context, e cloudevent.Event) error {
 	if len(causes[e.Name()]) == 0 || e.Name() == userapi.EventRegistered {
 		return nil
 	}
-	var f fact
-	if err := e.Into(&f); err != nil {
-		return problem.Wrap(err, problem.MalformedJSON, "")
+	f, err := factOf(e)
+	if err != nil {
+		return err
 	}
 	if f.OrderID == "" {
 		return problem.New(problem.InvalidRequest, "event %s names no order", e.ID)

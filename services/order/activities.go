@@ -166,9 +166,9 @@ func (s *Service) endOrder(ctx workflow.ActivityContext) (any, error) {
 		if appended = version > 0 && !o.Status.Terminal() && o.Status != orderapi.PickedUp; !appended {
 			return eventstore.Change{}, nil
 		}
-		return eventstore.Change{Events: []eventstore.Event{{Type: endedType(end.Status), Data: orderapi.EndedEvent{
-			OrderID: o.ID, CustomerID: o.CustomerID, RestaurantID: o.RestaurantID,
-			Status: end.Status, Reason: end.Reason, Detail: clip(end.Detail, 500)}}}}, nil
+		return eventstore.Change{Events: []eventstore.Event{{Type: endedType(end.Status), Data: &orderapi.EndedEvent{
+			OrderId: o.ID, CustomerId: o.CustomerID, RestaurantId: o.RestaurantID,
+			Status: string(end.Status), Reason: end.Reason, Detail: clip(end.Detail, 500)}}}}, nil
 	})
 	if err == nil && appended {
 		s.ended.WithLabelValues(string(end.Status)).Inc()
@@ -188,7 +188,7 @@ func (s *Service) refuseCancel(ctx workflow.ActivityContext) (any, error) {
 	_, _, err = s.orders.Update(ctx.Context(), id, func(st state, _ int) (eventstore.Change, error) {
 		if o := st.Order; o.CancelRequested {
 			return eventstore.Change{Events: []eventstore.Event{{Type: orderapi.EventCancelRefused,
-				Data: orderapi.CancelEvent{OrderID: o.ID, CustomerID: o.CustomerID, Reason: "picked_up"}}}}, nil
+				Data: &orderapi.CancelEvent{OrderId: o.ID, CustomerId: o.CustomerID, Reason: "picked_up"}}}}, nil
 		}
 		return eventstore.Change{}, nil
 	})

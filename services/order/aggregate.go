@@ -22,27 +22,27 @@ func apply(s state, e cloudevent.Event) (state, error) {
 	switch e.Name() {
 	case orderapi.EventPlaced:
 		var p orderapi.PlacedEvent
-		if err := e.Into(&p); err != nil {
+		if err := orderapi.Events.Into(e, &p); err != nil {
 			return s, err
 		}
-		s.RequestHash, s.QuoteID = p.RequestHash, p.QuoteID
+		s.RequestHash, s.QuoteID = p.RequestHash, p.QuoteId
 		*o = orderapi.Order{
-			ID: p.OrderID, CustomerID: p.CustomerID, RestaurantID: p.RestaurantID, RestaurantName: p.RestaurantName,
-			Status: orderapi.Placed, Version: e.Seq(), Items: p.Items, Bill: p.Bill, Promotion: p.Promotion,
-			Note: p.Note, CourierNote: p.CourierNote, Pickup: p.Pickup, Dropoff: p.Dropoff, PlacedAt: e.Time,
+			ID: p.OrderId, CustomerID: p.CustomerId, RestaurantID: p.RestaurantId, RestaurantName: p.RestaurantName,
+			Status: orderapi.Placed, Version: e.Seq(), Items: p.Lines(), Bill: p.Bill(), Promotion: p.Promotion,
+			Note: p.Note, CourierNote: p.CourierNote, Pickup: p.Pickup.Place(), Dropoff: p.Dropoff.Place(), PlacedAt: e.Time,
 		}
 	case orderapi.EventAccepted:
 		var p orderapi.AcceptedEvent
-		if err := e.Into(&p); err != nil {
+		if err := orderapi.Events.Into(e, &p); err != nil {
 			return s, err
 		}
-		o.Status, o.PrepMinutes, o.AcceptedAt = orderapi.Accepted, p.PrepMinutes, at(e)
+		o.Status, o.PrepMinutes, o.AcceptedAt = orderapi.Accepted, int(p.PrepMinutes), at(e)
 	case orderapi.EventPickedUp:
 		var p orderapi.PickedUpEvent
-		if err := e.Into(&p); err != nil {
+		if err := orderapi.Events.Into(e, &p); err != nil {
 			return s, err
 		}
-		o.Status, o.CourierID, o.PickedUpAt = orderapi.PickedUp, p.CourierID, at(e)
+		o.Status, o.CourierID, o.PickedUpAt = orderapi.PickedUp, p.CourierId, at(e)
 	case orderapi.EventDelivered:
 		o.Status, o.DeliveredAt, o.EndedAt = orderapi.Delivered, at(e), at(e)
 	case orderapi.EventCancelRequested:
@@ -51,10 +51,10 @@ func apply(s state, e cloudevent.Event) (state, error) {
 		o.CancelRequested = false
 	case orderapi.EventRejected, orderapi.EventCancelled, orderapi.EventFailed:
 		var p orderapi.EndedEvent
-		if err := e.Into(&p); err != nil {
+		if err := orderapi.Events.Into(e, &p); err != nil {
 			return s, err
 		}
-		o.Status, o.Reason, o.Detail, o.EndedAt = p.Status, p.Reason, p.Detail, at(e)
+		o.Status, o.Reason, o.Detail, o.EndedAt = orderapi.Status(p.Status), p.Reason, p.Detail, at(e)
 	}
 	return s, nil
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/dishmesh/dishmesh/services/internal/run/runtest"
 	"github.com/dishmesh/dishmesh/services/internal/sidecar"
 	"github.com/dishmesh/dishmesh/services/order/orderapi"
+	"github.com/dishmesh/dishmesh/services/order/orderapi/orderv2"
 )
 
 // noting records which sagas were started and signalled.
@@ -60,7 +61,7 @@ func TestDeadlines(t *testing.T) {
 
 	place := func(name string, events ...eventstore.Event) string {
 		id := ids.Derive("ord", name)
-		if _, _, err := s.place(t.Context(), orderapi.PlacedEvent{OrderID: id, CustomerID: "usr_1", RestaurantID: "rst_01"}, "card_ok"); err != nil {
+		if _, _, err := s.place(t.Context(), &orderapi.PlacedEvent{OrderId: id, CustomerId: "usr_1", RestaurantId: "rst_01"}, "card_ok"); err != nil {
 			t.Fatal(err)
 		}
 		if len(events) == 0 {
@@ -74,8 +75,8 @@ func TestDeadlines(t *testing.T) {
 		return id
 	}
 	waiting := place("waiting")
-	place("picked up", eventstore.Event{Type: orderapi.EventPickedUp, Data: orderapi.PickedUpEvent{}})
-	place("delivered", eventstore.Event{Type: orderapi.EventDelivered, Data: orderapi.DeliveredEvent{}})
+	place("picked up", eventstore.Event{Type: orderapi.EventPickedUp, Data: &orderapi.PickedUpEvent{}})
+	place("delivered", eventstore.Event{Type: orderapi.EventDelivered, Data: &orderv2.DeliveredEvent{}})
 	runtest.Eventually(t, "every saga is started", func() bool { started, _ := engine.counts(); return started == 3 })
 
 	read := func(now time.Time) {
@@ -122,7 +123,7 @@ func TestPlaceIsOneTransaction(t *testing.T) {
 		t.Fatal(err)
 	}
 	runtest.Start(t, d)
-	p := orderapi.PlacedEvent{OrderID: ids.New("ord"), CustomerID: "usr_1", RestaurantID: "rst_01"}
+	p := &orderapi.PlacedEvent{OrderId: ids.New("ord"), CustomerId: "usr_1", RestaurantId: "rst_01"}
 	full.Store(true)
 	if _, _, err := s.place(t.Context(), p, "card_ok"); err == nil {
 		t.Fatal("the order was placed without being written")
@@ -142,7 +143,7 @@ func TestPlaceIsOneTransaction(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(`["`+p.OrderID+`"]`, string(item.Value)); diff != "" {
+	if diff := cmp.Diff(`["`+p.OrderId+`"]`, string(item.Value)); diff != "" {
 		t.Errorf("the customer's list (-want +got):\n%s", diff)
 	}
 	runtest.Eventually(t, "the saga is started", func() bool { started, _ := engine.counts(); return started == 1 })

@@ -68,25 +68,25 @@ func (s *Service) handlePlace(w http.ResponseWriter, r *http.Request) error {
 
 // place appends order.placed with everything that must not be lost with it: the start of the saga, the
 // customer's list, the deadline. An order that exists is left as it is.
-func (s *Service) place(ctx context.Context, p orderapi.PlacedEvent, card string) (state, int, error) {
-	start, err := outbox.NewEffect(effectStart, sagaInput{OrderID: p.OrderID, Card: card})
+func (s *Service) place(ctx context.Context, p *orderapi.PlacedEvent, card string) (state, int, error) {
+	start, err := outbox.NewEffect(effectStart, sagaInput{OrderID: p.OrderId, Card: card})
 	if err != nil {
 		return state{}, 0, err
 	}
-	return s.orders.Update(ctx, p.OrderID, func(_ state, version int) (eventstore.Change, error) {
+	return s.orders.Update(ctx, p.OrderId, func(_ state, version int) (eventstore.Change, error) {
 		if version > 0 {
 			return eventstore.Change{}, nil
 		}
-		due := s.deadlines.page(time.Now().Add(s.cfg.OrderDeadline), p.OrderID)
-		items, err := s.state.GetBulk(ctx, []string{customerKey(p.CustomerID), due})
+		due := s.deadlines.page(time.Now().Add(s.cfg.OrderDeadline), p.OrderId)
+		items, err := s.state.GetBulk(ctx, []string{customerKey(p.CustomerId), due})
 		if err != nil {
 			return eventstore.Change{}, err
 		}
-		list, err := prepend(customerKey(p.CustomerID), items[0], p.OrderID, keptOrders)
+		list, err := prepend(customerKey(p.CustomerId), items[0], p.OrderId, keptOrders)
 		if err != nil {
 			return eventstore.Change{}, err
 		}
-		deadline, err := prepend(due, items[1], p.OrderID, 0)
+		deadline, err := prepend(due, items[1], p.OrderId, 0)
 		if err != nil {
 			return eventstore.Change{}, err
 		}
@@ -119,17 +119,17 @@ func prepend(key string, item sidecar.Item, id string, limit int) (sidecar.Op, e
 	return sidecar.Op{Key: key, Value: b, ETag: item.ETag, Create: !item.Exists()}, err
 }
 
-func placedEvent(id, customer, hash string, q pricingapi.Quote, req orderapi.PlaceRequest) orderapi.PlacedEvent {
-	p := orderapi.PlacedEvent{
-		OrderID: id, CustomerID: customer, RestaurantID: q.RestaurantID, RestaurantName: q.RestaurantName, QuoteID: q.ID,
-		Bill: orderapi.Bill{Currency: q.Currency, Subtotal: q.Subtotal, DeliveryFee: q.DeliveryFee, SurgeFee: q.SurgeFee,
-			Discount: q.Discount, Tax: q.Tax, Total: q.Total},
+func placedEvent(id, customer, hash string, q pricingapi.Quote, req orderapi.PlaceRequest) *orderapi.PlacedEvent {
+	p := &orderapi.PlacedEvent{
+		OrderId: id, CustomerId: customer, RestaurantId: q.RestaurantID, RestaurantName: q.RestaurantName, QuoteId: q.ID,
+		Currency: q.Currency, Subtotal: q.Subtotal, DeliveryFee: q.DeliveryFee, SurgeFee: q.SurgeFee,
+		Discount: q.Discount, Tax: q.Tax, Total: q.Total,
 		Promotion: q.Promotion, Note: req.Note, CourierNote: req.CourierNote, RequestHash: hash,
-		Pickup:  orderapi.Place{Lat: q.Pickup.Lat, Lon: q.Pickup.Lon, Address: q.Pickup.Address},
-		Dropoff: orderapi.Place{Lat: q.Dropoff.Lat, Lon: q.Dropoff.Lon, Address: q.Dropoff.Street},
+		Pickup:  &orderapi.Stop{Lat: q.Pickup.Lat, Lon: q.Pickup.Lon, Address: q.Pickup.Address},
+		Dropoff: &orderapi.Stop{Lat: q.Dropoff.Lat, Lon: q.Dropoff.Lon, Address: q.Dropoff.Street},
 	}
 	for _, it := range q.Items {
-		item := orderapi.Item{ItemID: it.ItemID, Name: it.Name, Quantity: it.Quantity, UnitPrice: it.UnitPrice, Total: it.Total}
+		item := &orderapi.PlacedEvent_Item{ItemId: it.ItemID, Name: it.Name, Quantity: int32(it.Quantity), UnitPrice: it.UnitPrice, Total: it.Total}
 		for _, o := range it.Options {
 			item.Options = append(item.Options, o.Name)
 		}
@@ -242,7 +242,7 @@ func (s *Service) handleEvents(w http.ResponseWriter, r *http.Request) error {
 	}
 	list := orderapi.EventList{Events: []orderapi.HistoryEvent{}}
 	for _, e := range events {
-		list.Events = append(list.Events, orderapi.HistoryEvent{ID: e.ID, Type: e.Name(), Sequence: e.Seq(), Time: e.Time, Data: e.Data})
+		list.Events = append(list.Events, orderapi.HistoryEvent{ID: e.ID, Type: e.Name(), Sequence: e.Seq(), Time: e.Time, DataSchema: e.DataSchema, Data: e.Data})
 	}
 	return web.JSON(w, http.StatusOK, list)
 }
@@ -272,7 +272,7 @@ func (s *Service) handleCancel(w http.ResponseWriter, r *http.Request) error {
 			return eventstore.Change{}, problem.New(problem.TooLate, "the order is %s", o.Status)
 		default:
 			return eventstore.Change{
-				Events:  []eventstore.Event{{Type: orderapi.EventCancelRequested, Data: orderapi.CancelEvent{OrderID: o.ID, CustomerID: o.CustomerID, Reason: req.Reason}}},
+				Events:  []eventstore.Event{{Type: orderapi.EventCancelRequested, Data: &orderapi.CancelEvent{OrderId: o.ID, CustomerId: o.CustomerID, Reason: req.Reason}}},
 				Effects: effects,
 			}, nil
 		}

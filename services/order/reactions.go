@@ -7,6 +7,7 @@ import (
 	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
 	"github.com/dishmesh/dishmesh/services/internal/eventstore"
 	"github.com/dishmesh/dishmesh/services/order/orderapi"
+	"github.com/dishmesh/dishmesh/services/order/orderapi/orderv2"
 	"github.com/dishmesh/dishmesh/services/restaurant/restaurantapi"
 )
 
@@ -16,22 +17,22 @@ func (s *Service) onRestaurant(ctx context.Context, e cloudevent.Event) error {
 	switch e.Name() {
 	case restaurantapi.TypeTicketAccepted:
 		var p restaurantapi.TicketAccepted
-		if err := e.Into(&p); err != nil {
+		if err := restaurantapi.Events.Into(e, &p); err != nil {
 			return err
 		}
-		return s.react(ctx, p.OrderID, &signal{Kind: kitchenAccepted}, func(o orderapi.Order) []eventstore.Event {
+		return s.react(ctx, p.OrderId, &signal{Kind: kitchenAccepted}, func(o orderapi.Order) []eventstore.Event {
 			if o.Status != orderapi.Placed {
 				return nil
 			}
-			return []eventstore.Event{{Type: orderapi.EventAccepted, Data: orderapi.AcceptedEvent{
-				OrderID: o.ID, CustomerID: o.CustomerID, RestaurantID: o.RestaurantID, PrepMinutes: p.PrepMinutes}}}
+			return []eventstore.Event{{Type: orderapi.EventAccepted, Data: &orderapi.AcceptedEvent{
+				OrderId: o.ID, CustomerId: o.CustomerID, RestaurantId: o.RestaurantID, PrepMinutes: p.PrepMinutes}}}
 		})
 	case restaurantapi.TypeTicketRejected:
 		var p restaurantapi.TicketRejected
-		if err := e.Into(&p); err != nil {
+		if err := restaurantapi.Events.Into(e, &p); err != nil {
 			return err
 		}
-		return s.tell(ctx, p.OrderID, signal{Kind: kitchenRejected, Reason: "kitchen_rejected", Detail: p.Reason})
+		return s.tell(ctx, p.OrderId, signal{Kind: kitchenRejected, Reason: "kitchen_rejected", Detail: p.Reason})
 	}
 	return nil
 }
@@ -41,30 +42,30 @@ func (s *Service) onDelivery(ctx context.Context, e cloudevent.Event) error {
 	switch e.Name() {
 	case deliveryapi.TypeCourierUnavailable:
 		var p deliveryapi.CourierUnavailableData
-		if err := e.Into(&p); err != nil {
+		if err := deliveryapi.Events.Into(e, &p); err != nil {
 			return err
 		}
-		return s.tell(ctx, p.OrderID, signal{Kind: noCourier, Reason: "no_courier", Detail: p.Reason})
+		return s.tell(ctx, p.OrderId, signal{Kind: noCourier, Reason: "no_courier", Detail: p.Reason})
 	case deliveryapi.TypePickedUp:
 		var p deliveryapi.PickedUpData
-		if err := e.Into(&p); err != nil {
+		if err := deliveryapi.Events.Into(e, &p); err != nil {
 			return err
 		}
-		return s.react(ctx, p.OrderID, &signal{Kind: pickedUp}, func(o orderapi.Order) []eventstore.Event {
-			return pickUp(o, p.CourierID)
+		return s.react(ctx, p.OrderId, &signal{Kind: pickedUp}, func(o orderapi.Order) []eventstore.Event {
+			return pickUp(o, p.CourierId)
 		})
 	case deliveryapi.TypeDelivered:
 		var p deliveryapi.DeliveredData
-		if err := e.Into(&p); err != nil {
+		if err := deliveryapi.Events.Into(e, &p); err != nil {
 			return err
 		}
 		delivered := false
-		err := s.react(ctx, p.OrderID, nil, func(o orderapi.Order) []eventstore.Event {
+		err := s.react(ctx, p.OrderId, nil, func(o orderapi.Order) []eventstore.Event {
 			if delivered = !o.Status.Terminal(); !delivered {
 				return nil
 			}
-			return append(pickUp(o, p.CourierID), eventstore.Event{Type: orderapi.EventDelivered, Data: orderapi.DeliveredEvent{
-				OrderID: o.ID, CustomerID: o.CustomerID, RestaurantID: o.RestaurantID, CourierID: p.CourierID, Bill: o.Bill}})
+			return append(pickUp(o, p.CourierId), eventstore.Event{Type: orderapi.EventDelivered, Data: &orderv2.DeliveredEvent{
+				OrderId: o.ID, CustomerId: o.CustomerID, RestaurantId: o.RestaurantID, CourierId: p.CourierId, Bill: o.Bill.Message()}})
 		})
 		if err == nil && delivered {
 			s.ended.WithLabelValues(string(orderapi.Delivered)).Inc()
@@ -79,8 +80,8 @@ func pickUp(o orderapi.Order, courier string) []eventstore.Event {
 	if o.Status.Terminal() || o.Status == orderapi.PickedUp {
 		return nil
 	}
-	return []eventstore.Event{{Type: orderapi.EventPickedUp, Data: orderapi.PickedUpEvent{
-		OrderID: o.ID, CustomerID: o.CustomerID, RestaurantID: o.RestaurantID, CourierID: courier}}}
+	return []eventstore.Event{{Type: orderapi.EventPickedUp, Data: &orderapi.PickedUpEvent{
+		OrderId: o.ID, CustomerId: o.CustomerID, RestaurantId: o.RestaurantID, CourierId: courier}}}
 }
 
 // react appends what a fact comes to, and tells the saga in the same transaction if sig is given. Events that

@@ -36,6 +36,7 @@ type Config struct {
 	TicketDeadline   time.Duration `env:"TICKET_DEADLINE" default:"2m" help:"how long a kitchen may take to answer"`
 	DispatchDeadline time.Duration `env:"DISPATCH_DEADLINE" default:"60s" help:"how long the search for a courier may take"`
 	OrderDeadline    time.Duration `env:"ORDER_DEADLINE" default:"45m" help:"after which an order that has not ended is rolled back, or reported if it was picked up"`
+	EventVersions    string        `env:"EVENT_VERSIONS" default:"" help:"events that are written in an older version, such as order.delivered=1; all others in the newest"`
 	Bench            bool          `env:"BENCH" default:"false" help:"serve POST /internal/bench/noop, the yardstick of the saga's speed"`
 }
 
@@ -86,6 +87,10 @@ func New(d *run.Deps, cfg Config) (run.Service, error) {
 }
 
 func newService(d *run.Deps, cfg Config, engine engine) (*Service, error) {
+	events, err := orderapi.Events.Writing(cfg.EventVersions)
+	if err != nil {
+		return nil, fmt.Errorf("EVENT_VERSIONS: %w", err)
+	}
 	s := &Service{
 		cfg: cfg, log: d.Log, state: d.State, topics: d.Topics, engine: engine, sidecar: d.Engine, outbox: d.UseOutbox(),
 		pricing: pricingapi.NewClient(d.Invoker), payment: paymentapi.Client{Invoker: d.Invoker},
@@ -95,7 +100,7 @@ func newService(d *run.Deps, cfg Config, engine engine) (*Service, error) {
 	s.overdue = prometheus.NewCounter(prometheus.CounterOpts{Name: "orders_overdue_total", Help: "Orders that did not end in time."})
 	d.Metrics.MustRegister(s.ended, s.overdue)
 	s.orders = eventstore.New(d.State, s.outbox, eventstore.Options[state]{
-		Name: "order", Source: "dishmesh/order", Topic: cloudevent.Topic("order"), Apply: apply,
+		Name: "order", Source: "dishmesh/order", Topic: cloudevent.Topic("order"), Events: events, Apply: apply,
 	})
 	s.outbox.Handle(effectStart, s.startSaga)
 	s.outbox.Handle(effectSignal, s.signalSaga)

@@ -33,8 +33,11 @@ func (a account) calledOff() bool { return a.Status == paymentapi.Voided && a.Au
 // apply gives the state after an event. It is pure, and it refuses an event whose postings don't sum to zero, so
 // that none can be written. Types that it does not know leave the state as it is.
 func apply(a account, e cloudevent.Event) (account, error) {
+	if !paymentapi.Events.Knows(e.Name()) {
+		return a, nil
+	}
 	var p paymentapi.Event
-	if err := e.Into(&p); err != nil {
+	if err := paymentapi.Events.Into(e, &p); err != nil {
 		return a, err
 	}
 	if err := checkPostings(e.Name(), p.Postings); err != nil {
@@ -46,10 +49,10 @@ func apply(a account, e cloudevent.Event) (account, error) {
 		if e.Name() == paymentapi.EventDeclined {
 			a.Status = paymentapi.Declined
 		}
-		a.Reason, a.CustomerID, a.RestaurantID = p.Reason, p.CustomerID, p.RestaurantID
+		a.Reason, a.CustomerID, a.RestaurantID = p.Reason, p.CustomerId, p.RestaurantId
 		a.Currency, a.Amount, a.Card, a.AuthorizationID = p.Currency, p.Amount, p.Card, p.AcquirerReference
 		if p.Bill != nil {
-			a.Bill = *p.Bill
+			a.Bill = p.Bill.Bill()
 		}
 	case paymentapi.EventCaptured:
 		a.Status, a.CaptureID = paymentapi.Captured, p.AcquirerReference
@@ -78,22 +81,19 @@ func Replay(events []cloudevent.Event) (any, error) {
 }
 
 // event starts the payload of an event of this payment.
-func (a account) event(order string) paymentapi.Event {
-	return paymentapi.Event{
-		OrderID: order, CustomerID: a.CustomerID, RestaurantID: a.RestaurantID,
-		Amount: a.Amount, Currency: a.Currency, Postings: []paymentapi.Posting{},
+func (a account) event(order string) *paymentapi.Event {
+	return &paymentapi.Event{
+		OrderId: order, CustomerId: a.CustomerID, RestaurantId: a.RestaurantID,
+		Amount: a.Amount, Currency: a.Currency,
 	}
 }
 
 // authorized is the event for an authorization at the acquirer. req is nil when the request is not at hand,
 // because the answer was found by asking for it.
 func authorized(order string, req *paymentapi.AuthorizeRequest, auth authorization) eventstore.Event {
-	e := paymentapi.Event{
-		OrderID: order, Amount: auth.Amount, Currency: auth.Currency,
-		AcquirerReference: auth.ID, Postings: []paymentapi.Posting{},
-	}
+	e := &paymentapi.Event{OrderId: order, Amount: auth.Amount, Currency: auth.Currency, AcquirerReference: auth.ID}
 	if req != nil {
-		e.CustomerID, e.RestaurantID, e.Card, e.Bill = req.CustomerID, req.RestaurantID, lastFour(req.Card), &req.Bill
+		e.CustomerId, e.RestaurantId, e.Card, e.Bill = req.CustomerID, req.RestaurantID, lastFour(req.Card), req.Bill.Message()
 	}
 	if auth.Status == statusDeclined {
 		e.Reason = auth.Reason
@@ -127,9 +127,9 @@ func (a account) refunded(order string, r refund) eventstore.Event {
 	return eventstore.Event{Type: paymentapi.EventRefunded, Data: e}
 }
 
-func (a account) paidOut(order, restaurant, courier string, out paymentapi.Payouts) eventstore.Event {
+func (a account) paidOut(order, restaurant, courier string, out *paymentapi.Event_Payouts) eventstore.Event {
 	e := a.event(order)
-	e.RestaurantID, e.CourierID, e.Payouts = restaurant, courier, &out
+	e.RestaurantId, e.CourierId, e.Payouts = restaurant, courier, out
 	e.Postings = postPaidOut(order, restaurant, courier, a.Amount, out)
 	return eventstore.Event{Type: paymentapi.EventPaidOut, Data: e}
 }

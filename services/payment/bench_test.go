@@ -31,6 +31,7 @@ import (
 	"github.com/dishmesh/dishmesh/services/internal/sidecar/sidecartest"
 	"github.com/dishmesh/dishmesh/services/internal/topic"
 	"github.com/dishmesh/dishmesh/services/order/orderapi"
+	"github.com/dishmesh/dishmesh/services/order/orderapi/orderv2"
 	"github.com/dishmesh/dishmesh/services/payment"
 	"github.com/dishmesh/dishmesh/services/payment/paymentapi"
 )
@@ -287,13 +288,13 @@ func (b *bench) run(order, command string) string {
 
 // deliver sends order.delivered as the sidecar does and says whether it was taken in or dead-lettered.
 func (b *bench) deliver(order string) string {
-	data, err := json.Marshal(orderapi.DeliveredEvent{OrderID: order, CustomerID: "usr_1", RestaurantID: "rst_1", CourierID: "usr_9"})
+	schema, data, err := orderapi.Events.Encode(orderapi.EventDelivered, &orderv2.DeliveredEvent{OrderId: order, CustomerId: "usr_1", RestaurantId: "rst_1", CourierId: "usr_9"})
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	body, err := json.Marshal(cloudevent.Event{
 		SpecVersion: "1.0", ID: "order/" + order + "/4", Source: "dishmesh/order", Type: "fooddelivery.order.delivered",
-		Subject: order, Time: time.Now(), DataContentType: "application/json", Data: data,
+		Subject: order, Time: time.Now(), DataContentType: "application/json", DataSchema: schema, Data: data,
 	})
 	if err != nil {
 		b.t.Fatal(err)
@@ -322,7 +323,7 @@ func (b *bench) deadLetters() int {
 
 // ledger reads the stored events of an order and checks what holds for every ledger: no gap, sums of zero, and a
 // head that follows from the events.
-func (b *bench) ledger(order string) []paymentapi.Event {
+func (b *bench) ledger(order string) []*paymentapi.Event {
 	b.t.Helper()
 	var head struct {
 		Version int             `json:"version"`
@@ -339,7 +340,7 @@ func (b *bench) ledger(order string) []paymentapi.Event {
 		b.t.Fatal(err)
 	}
 	var events []cloudevent.Event
-	var all []paymentapi.Event
+	var all []*paymentapi.Event
 	for seq := 1; seq <= head.Version; seq++ {
 		item, err := b.store.Get(b.t.Context(), "payment/"+order+"/"+pad(seq))
 		if err != nil || !item.Exists() {
@@ -349,8 +350,8 @@ func (b *bench) ledger(order string) []paymentapi.Event {
 		if err := json.Unmarshal(item.Value, &e); err != nil {
 			b.t.Fatal(err)
 		}
-		var p paymentapi.Event
-		if err := e.Into(&p); err != nil {
+		p := &paymentapi.Event{}
+		if err := paymentapi.Events.Into(e, p); err != nil {
 			b.t.Fatal(err)
 		}
 		var sum int64

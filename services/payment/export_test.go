@@ -8,7 +8,7 @@ import (
 )
 
 // Split is split, for the property test.
-func Split(amount int64, bill paymentapi.Bill, commissionBP int64) paymentapi.Payouts {
+func Split(amount int64, bill paymentapi.Bill, commissionBP int64) *paymentapi.Event_Payouts {
 	return split(amount, bill, commissionBP)
 }
 

@@ -105,12 +105,12 @@ func (s *Service) payment(ctx context.Context, order string) (paymentapi.Payment
 	}
 	for _, e := range events {
 		var data paymentapi.Event
-		if err := e.Into(&data); err != nil {
+		if err := paymentapi.Events.Into(e, &data); err != nil {
 			return p, err
 		}
 		p.Journal = append(p.Journal, paymentapi.Entry{
 			Sequence: e.Seq(), Type: e.Name(), Time: e.Time, Amount: data.Amount,
-			AcquirerReference: data.AcquirerReference, Reason: data.Reason, Postings: data.Postings,
+			AcquirerReference: data.AcquirerReference, Reason: data.Reason, Postings: data.Lines(),
 		})
 	}
 	p.Balances = balances(p.Journal)

@@ -43,31 +43,31 @@ func restaurantPayable(restaurant string) string { return "restaurant:" + restau
 func courierPayable(courier string) string       { return "courier:" + courier + ":payable" }
 
 // transfer debits one account and credits another.
-func transfer(debit, credit string, amount int64) []paymentapi.Posting {
+func transfer(debit, credit string, amount int64) []*paymentapi.Event_Posting {
 	if amount == 0 {
-		return []paymentapi.Posting{}
+		return nil
 	}
-	return []paymentapi.Posting{{Account: debit, Amount: amount}, {Account: credit, Amount: -amount}}
+	return []*paymentapi.Event_Posting{{Account: debit, Amount: amount}, {Account: credit, Amount: -amount}}
 }
 
-func postAuthorized(order string, amount int64) []paymentapi.Posting {
+func postAuthorized(order string, amount int64) []*paymentapi.Event_Posting {
 	return transfer(accountHeld, orderHeld(order), amount)
 }
 
-func postVoided(order string, amount int64) []paymentapi.Posting {
+func postVoided(order string, amount int64) []*paymentapi.Event_Posting {
 	return transfer(orderHeld(order), accountHeld, amount)
 }
 
-func postCaptured(order string, amount int64) []paymentapi.Posting {
+func postCaptured(order string, amount int64) []*paymentapi.Event_Posting {
 	return append(transfer(orderHeld(order), accountHeld, amount), transfer(accountReceivable, orderClearing(order), amount)...)
 }
 
-func postRefunded(order string, amount int64) []paymentapi.Posting {
+func postRefunded(order string, amount int64) []*paymentapi.Event_Posting {
 	return transfer(orderClearing(order), accountReceivable, amount)
 }
 
-func postPaidOut(order, restaurant, courier string, amount int64, p paymentapi.Payouts) []paymentapi.Posting {
-	postings := []paymentapi.Posting{
+func postPaidOut(order, restaurant, courier string, amount int64, p *paymentapi.Event_Payouts) []*paymentapi.Event_Posting {
+	postings := []*paymentapi.Event_Posting{
 		{Account: orderClearing(order), Amount: amount},
 		{Account: accountPromotions, Amount: p.Promotion},
 		{Account: restaurantPayable(restaurant), Amount: -p.Restaurant},
@@ -75,15 +75,15 @@ func postPaidOut(order, restaurant, courier string, amount int64, p paymentapi.P
 		{Account: accountTax, Amount: -p.Tax},
 		{Account: accountRevenue, Amount: -p.Platform},
 	}
-	return slices.DeleteFunc(postings, func(p paymentapi.Posting) bool { return p.Amount == 0 })
+	return slices.DeleteFunc(postings, func(p *paymentapi.Event_Posting) bool { return p.Amount == 0 })
 }
 
 // split shares out a captured amount. The tax that the amount contains falls on dishes and delivery by their
 // share of the undiscounted price. The restaurant gets its dishes less tax and commission, the courier delivery
 // and surge fee less tax, the platform the rest, and it bears the discount. Nobody's part is negative and the
 // parts add up exactly, for whatever a bill says.
-func split(amount int64, bill paymentapi.Bill, commissionBP int64) paymentapi.Payouts {
-	out := paymentapi.Payouts{Promotion: max(bill.Discount, 0), Tax: min(max(bill.Tax, 0), amount)}
+func split(amount int64, bill paymentapi.Bill, commissionBP int64) *paymentapi.Event_Payouts {
+	out := &paymentapi.Event_Payouts{Promotion: max(bill.Discount, 0), Tax: min(max(bill.Tax, 0), amount)}
 	gross := amount + out.Promotion
 	left := gross - out.Tax
 	take := func(part int64) int64 {
@@ -108,7 +108,7 @@ func lessTax(part, tax, gross int64) int64 {
 }
 
 // unbalanced is what postings sum to; it must be zero.
-func unbalanced(postings []paymentapi.Posting) int64 {
+func unbalanced(postings []*paymentapi.Event_Posting) int64 {
 	var sum int64
 	for _, p := range postings {
 		sum += p.Amount
@@ -135,7 +135,7 @@ func balances(journal []paymentapi.Entry) []paymentapi.Posting {
 }
 
 // checkPostings refuses an event that does not sum to zero, before it is written.
-func checkPostings(kind string, postings []paymentapi.Posting) error {
+func checkPostings(kind string, postings []*paymentapi.Event_Posting) error {
 	if sum := unbalanced(postings); sum != 0 {
 		return fmt.Errorf("the postings of %s sum to %d, not zero", kind, sum)
 	}

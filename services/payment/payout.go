@@ -7,6 +7,7 @@ import (
 	"github.com/dishmesh/dishmesh/services/internal/eventstore"
 	"github.com/dishmesh/dishmesh/services/internal/problem"
 	"github.com/dishmesh/dishmesh/services/order/orderapi"
+	"github.com/dishmesh/dishmesh/services/order/orderapi/orderv2"
 	"github.com/dishmesh/dishmesh/services/payment/paymentapi"
 )
 
@@ -17,22 +18,22 @@ func (s *Service) onOrderEvent(ctx context.Context, e cloudevent.Event) error {
 	if e.Name() != orderapi.EventDelivered {
 		return nil
 	}
-	var d orderapi.DeliveredEvent
-	if err := e.Into(&d); err != nil {
-		return problem.Wrap(err, problem.InvalidRequest, "order.delivered can't be read")
+	var d orderv2.DeliveredEvent
+	if err := orderapi.Events.Into(e, &d); err != nil {
+		return err
 	}
 	paid := false
 	_, _, err := s.store.Update(ctx, e.Subject, func(a account, _ int) (eventstore.Change, error) {
 		paid = false
 		switch a.Status {
 		case paymentapi.Captured:
-			restaurant := d.RestaurantID
+			restaurant := d.RestaurantId
 			if restaurant == "" {
 				restaurant = a.RestaurantID
 			}
 			out := split(a.Amount, a.Bill, s.cfg.CommissionBP)
 			paid = true
-			return eventstore.Change{Events: []eventstore.Event{a.paidOut(e.Subject, restaurant, d.CourierID, out)}}, nil
+			return eventstore.Change{Events: []eventstore.Event{a.paidOut(e.Subject, restaurant, d.CourierId, out)}}, nil
 		case paymentapi.PaidOut:
 			return eventstore.Change{}, nil
 		default:

@@ -14,6 +14,7 @@ import (
 	"github.com/dishmesh/dishmesh/services/internal/run"
 	"github.com/dishmesh/dishmesh/services/internal/topic"
 	"github.com/dishmesh/dishmesh/services/internal/web"
+	"github.com/dishmesh/dishmesh/services/payment/paymentapi"
 )
 
 // Config is what the payment service can be set to.
@@ -38,7 +39,7 @@ func New(d *run.Deps, cfg Config) (run.Service, error) {
 	s := &Service{
 		cfg: cfg, deps: d,
 		store: eventstore.New(d.State, d.UseOutbox(), eventstore.Options[account]{
-			Name: streamName, Source: "dishmesh/payment", Topic: cloudevent.Topic("payment"), Apply: apply,
+			Name: streamName, Source: "dishmesh/payment", Topic: cloudevent.Topic("payment"), Events: paymentapi.Events, Apply: apply,
 		}),
 		acquirer: &acquirer{
 			binding: d.Binding, apiKey: cfg.AcquirerAPIKey, timeout: cfg.AcquirerTimeout, log: d.Log,

@@ -90,7 +90,7 @@ func build(d *run.Deps, cfg Config, now func() time.Time) (*Service, error) {
 			now: now, log: d.Log, slots: map[string]*menuSlot{}},
 		surge: &surge{steps: steps, orders: newOpenOrders(), state: d.State, instance: d.Instance, now: now,
 			zones: eventstore.New(d.State, d.UseOutbox(), eventstore.Options[zone]{
-				Name: "pricing", Source: "dishmesh/pricing", Topic: cloudevent.Topic("pricing"), Apply: applyZone,
+				Name: "pricing", Source: "dishmesh/pricing", Topic: cloudevent.Topic("pricing"), Events: pricingapi.Events, Apply: applyZone,
 			})},
 		quotes:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "quotes_total", Help: "Quotes asked for, by outcome: ok or the problem."}, []string{"outcome"}),
 		confirms: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "quote_confirmations_total", Help: "Confirmations of quotes, by outcome: ok or the problem."}, []string{"outcome"}),

@@ -124,10 +124,10 @@ type zone struct {
 func applyZone(z zone, e cloudevent.Event) (zone, error) {
 	if e.Name() == pricingapi.SurgeChangedEvent {
 		var c pricingapi.SurgeChanged
-		if err := e.Into(&c); err != nil {
+		if err := pricingapi.Events.Into(e, &c); err != nil {
 			return z, err
 		}
-		z.SurgeBP = c.SurgeBP
+		z.SurgeBP = c.SurgeBp
 	}
 	return z, nil
 }
@@ -182,7 +182,7 @@ func (s *surge) update(ctx context.Context) error {
 				return eventstore.Change{}, nil
 			}
 			return eventstore.Change{Events: []eventstore.Event{{Type: pricingapi.SurgeChangedEvent,
-				Data: pricingapi.SurgeChanged{Zone: pricingapi.Zone, SurgeBP: next}}}}, nil
+				Data: &pricingapi.SurgeChanged{Zone: pricingapi.Zone, SurgeBp: next}}}}, nil
 		})
 		if err != nil {
 			return err

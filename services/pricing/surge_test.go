@@ -88,13 +88,13 @@ func TestSurgeFollowsOpenOrders(t *testing.T) {
 	var got []int64
 	for _, sent := range f.fakes.Publisher.Sent() {
 		var c pricingapi.SurgeChanged
-		if err := sent.Event.Into(&c); err != nil {
+		if err := pricingapi.Events.Into(sent.Event, &c); err != nil {
 			t.Fatal(err)
 		}
 		if sent.Topic != "fooddelivery.pricing" || sent.Event.Name() != pricingapi.SurgeChangedEvent || sent.Event.Subject != "town" || c.Zone != "town" {
 			t.Errorf("published %+v on %s", sent.Event, sent.Topic)
 		}
-		got = append(got, c.SurgeBP)
+		got = append(got, c.SurgeBp)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("published (-want +got):\n%s", diff)

@@ -20,6 +20,7 @@ import (
 	"github.com/dishmesh/dishmesh/services/internal/run"
 	"github.com/dishmesh/dishmesh/services/internal/sidecar"
 	"github.com/dishmesh/dishmesh/services/internal/web"
+	"github.com/dishmesh/dishmesh/services/restaurant/restaurantapi"
 )
 
 // Config of the service.
@@ -56,7 +57,7 @@ func New(d *run.Deps, cfg Config) (run.Service, error) {
 	return &Service{
 		cfg: cfg, log: d.Log, state: d.State, boards: map[string]board{}, turns: turns{m: map[string]*turn{}},
 		tickets: eventstore.New(d.State, d.UseOutbox(), eventstore.Options[ticket]{
-			Name: "ticket", Source: "dishmesh/" + d.Name, Topic: cloudevent.Topic("restaurant"), Apply: apply,
+			Name: "ticket", Source: "dishmesh/" + d.Name, Topic: cloudevent.Topic("restaurant"), Events: restaurantapi.Events, Apply: apply,
 		}),
 	}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
+	"github.com/dishmesh/dishmesh/services/internal/contract"
 	"github.com/dishmesh/dishmesh/services/internal/eventstore"
 	"github.com/dishmesh/dishmesh/services/internal/problem"
 	"github.com/dishmesh/dishmesh/services/restaurant/restaurantapi"
@@ -22,40 +23,40 @@ func apply(t ticket, e cloudevent.Event) (ticket, error) {
 	switch e.Name() {
 	case restaurantapi.TypeTicketOpened:
 		var d restaurantapi.TicketOpened
-		if err := e.Into(&d); err != nil {
+		if err := restaurantapi.Events.Into(e, &d); err != nil {
 			return t, err
 		}
-		t.Ticket = restaurantapi.Ticket{OrderID: d.OrderID, RestaurantID: d.RestaurantID, CustomerID: d.CustomerID,
-			Status: restaurantapi.Open, Items: d.Items, Note: d.Note, OpenedAt: e.Time, Deadline: d.Deadline}
+		t.Ticket = restaurantapi.Ticket{OrderID: d.OrderId, RestaurantID: d.RestaurantId, CustomerID: d.CustomerId,
+			Status: restaurantapi.Open, Items: d.Lines(), Note: d.Note, OpenedAt: e.Time, Deadline: contract.Time(d.Deadline)}
 	case restaurantapi.TypeTicketAccepted:
 		var d restaurantapi.TicketAccepted
-		if err := e.Into(&d); err != nil {
+		if err := restaurantapi.Events.Into(e, &d); err != nil {
 			return t, err
 		}
-		t.Status, t.PrepMinutes, t.AcceptedAt = restaurantapi.Accepted, d.PrepMinutes, e.Time
+		t.Status, t.PrepMinutes, t.AcceptedAt = restaurantapi.Accepted, int(d.PrepMinutes), e.Time
 	case restaurantapi.TypeTicketRejected:
 		var d restaurantapi.TicketRejected
-		if err := e.Into(&d); err != nil {
+		if err := restaurantapi.Events.Into(e, &d); err != nil {
 			return t, err
 		}
 		if t.OrderID == "" { // refused at once
-			t.OrderID, t.RestaurantID, t.CustomerID, t.OpenedAt = d.OrderID, d.RestaurantID, d.CustomerID, e.Time
+			t.OrderID, t.RestaurantID, t.CustomerID, t.OpenedAt = d.OrderId, d.RestaurantId, d.CustomerId, e.Time
 		}
 		t.Status, t.Reason, t.EndedAt = restaurantapi.Rejected, d.Reason, e.Time
 	case restaurantapi.TypeTicketReady:
 		t.Status, t.ReadyAt = restaurantapi.Ready, e.Time
 	case restaurantapi.TypeTicketCancelled:
 		var d restaurantapi.TicketCancelled
-		if err := e.Into(&d); err != nil {
+		if err := restaurantapi.Events.Into(e, &d); err != nil {
 			return t, err
 		}
 		t.Status, t.Reason, t.EndedAt = restaurantapi.Cancelled, d.Reason, e.Time
 	case restaurantapi.TypeTicketBarred:
 		var d restaurantapi.TicketBarred
-		if err := e.Into(&d); err != nil {
+		if err := restaurantapi.Events.Into(e, &d); err != nil {
 			return t, err
 		}
-		t = ticket{Ticket: restaurantapi.Ticket{OrderID: d.OrderID, Status: restaurantapi.Cancelled, Reason: d.Reason, EndedAt: e.Time}, Barred: true}
+		t = ticket{Ticket: restaurantapi.Ticket{OrderID: d.OrderId, Status: restaurantapi.Cancelled, Reason: d.Reason, EndedAt: e.Time}, Barred: true}
 	default:
 		return t, fmt.Errorf("unknown event type %s", e.Type)
 	}
@@ -98,17 +99,20 @@ func (s *Service) open(ctx context.Context, order string, in restaurantapi.OpenR
 		}
 		now := s.cfg.Now().UTC()
 		if reason := b.refusal(now); reason != "" {
-			return &eventstore.Event{Type: restaurantapi.TypeTicketRejected, Data: restaurantapi.TicketRejected{
-				OrderID: order, RestaurantID: in.RestaurantID, CustomerID: in.CustomerID, Reason: reason}}, nil
+			return &eventstore.Event{Type: restaurantapi.TypeTicketRejected, Data: &restaurantapi.TicketRejected{
+				OrderId: order, RestaurantId: in.RestaurantID, CustomerId: in.CustomerID, Reason: reason}}, nil
 		}
 		deadline := in.Deadline.UTC()
 		if in.Deadline.IsZero() {
 			deadline = now.Add(s.cfg.AnswerWithin)
 		}
 		b.put(entry{OrderID: order, Status: restaurantapi.Open, Deadline: deadline, Since: now}, now, s.cfg.ReadyShown)
-		return &eventstore.Event{Type: restaurantapi.TypeTicketOpened, Data: restaurantapi.TicketOpened{
-			OrderID: order, RestaurantID: in.RestaurantID, CustomerID: in.CustomerID,
-			Items: in.Items, Note: in.Note, Deadline: deadline}}, nil
+		opened := &restaurantapi.TicketOpened{
+			OrderId: order, RestaurantId: in.RestaurantID, CustomerId: in.CustomerID, Note: in.Note, Deadline: contract.Timestamp(deadline)}
+		for _, it := range in.Items {
+			opened.Items = append(opened.Items, it.Message())
+		}
+		return &eventstore.Event{Type: restaurantapi.TypeTicketOpened, Data: opened}, nil
 	})
 }
 
@@ -148,8 +152,8 @@ func (s *Service) accept(ctx context.Context, restaurant, order string, prep int
 		}
 		now := s.cfg.Now().UTC()
 		b.put(entry{OrderID: order, Status: restaurantapi.Accepted, Since: now}, now, s.cfg.ReadyShown)
-		return &eventstore.Event{Type: restaurantapi.TypeTicketAccepted, Data: restaurantapi.TicketAccepted{
-			OrderID: order, RestaurantID: restaurant, CustomerID: t.CustomerID, PrepMinutes: prep}}, nil
+		return &eventstore.Event{Type: restaurantapi.TypeTicketAccepted, Data: &restaurantapi.TicketAccepted{
+			OrderId: order, RestaurantId: restaurant, CustomerId: t.CustomerID, PrepMinutes: int32(prep)}}, nil
 	})
 }
 
@@ -167,8 +171,8 @@ func (s *Service) reject(ctx context.Context, restaurant, order, reason string) 
 }
 
 func rejected(t ticket, reason string) *eventstore.Event {
-	return &eventstore.Event{Type: restaurantapi.TypeTicketRejected, Data: restaurantapi.TicketRejected{
-		OrderID: t.OrderID, RestaurantID: t.RestaurantID, CustomerID: t.CustomerID, Reason: reason}}
+	return &eventstore.Event{Type: restaurantapi.TypeTicketRejected, Data: &restaurantapi.TicketRejected{
+		OrderId: t.OrderID, RestaurantId: t.RestaurantID, CustomerId: t.CustomerID, Reason: reason}}
 }
 
 // expire rejects a ticket whose deadline has passed, unless it was answered meanwhile.
@@ -193,8 +197,8 @@ func (s *Service) ready(ctx context.Context, restaurant, order string) (ticket, 
 		}
 		now := s.cfg.Now().UTC()
 		b.put(entry{OrderID: order, Status: restaurantapi.Ready, Since: now}, now, s.cfg.ReadyShown)
-		return &eventstore.Event{Type: restaurantapi.TypeTicketReady, Data: restaurantapi.TicketReady{
-			OrderID: order, RestaurantID: restaurant, CustomerID: t.CustomerID}}, nil
+		return &eventstore.Event{Type: restaurantapi.TypeTicketReady, Data: &restaurantapi.TicketReady{
+			OrderId: order, RestaurantId: restaurant, CustomerId: t.CustomerID}}, nil
 	})
 }
 
@@ -223,8 +227,8 @@ func (s *Service) cancel(ctx context.Context, order, reason string) (ticket, err
 				return nil, nil
 			}
 			b.remove(order)
-			return &eventstore.Event{Type: restaurantapi.TypeTicketCancelled, Data: restaurantapi.TicketCancelled{
-				OrderID: order, RestaurantID: t.RestaurantID, CustomerID: t.CustomerID, Reason: reason}}, nil
+			return &eventstore.Event{Type: restaurantapi.TypeTicketCancelled, Data: &restaurantapi.TicketCancelled{
+				OrderId: order, RestaurantId: t.RestaurantID, CustomerId: t.CustomerID, Reason: reason}}, nil
 		})
 	}
 }
@@ -238,7 +242,7 @@ func (s *Service) bar(ctx context.Context, order, reason string) (ticket, error)
 			return eventstore.Change{}, errOpened
 		}
 		return eventstore.Change{Events: []eventstore.Event{{Type: restaurantapi.TypeTicketBarred,
-			Data: restaurantapi.TicketBarred{OrderID: order, Reason: reason}}}}, nil
+			Data: &restaurantapi.TicketBarred{OrderId: order, Reason: reason}}}}, nil
 	})
 	return t, err
 }

@@ -27,19 +27,19 @@ func apply(a account, e cloudevent.Event) (account, error) {
 	switch e.Name() {
 	case userapi.EventRegistered:
 		var p userapi.RegisteredEvent
-		if err := e.Into(&p); err != nil {
+		if err := userapi.Events.Into(e, &p); err != nil {
 			return a, err
 		}
 		return account{
-			ID: p.UserID, Email: p.Email, Name: p.Name, Phone: p.Phone, Role: p.Role,
-			RestaurantID: p.RestaurantID, Preferences: p.Preferences, CreatedAt: e.Time,
+			ID: p.UserId, Email: p.Email, Name: p.Name, Phone: p.Phone, Role: p.Role,
+			RestaurantID: p.RestaurantId, Preferences: p.Preferences.Preferences(), CreatedAt: e.Time,
 		}, nil
 	case userapi.EventPreferencesChanged:
 		var p userapi.PreferencesChangedEvent
-		if err := e.Into(&p); err != nil {
+		if err := userapi.Events.Into(e, &p); err != nil {
 			return a, err
 		}
-		a.Preferences, a.Phone, a.Name = p.Preferences, p.Phone, p.Name
+		a.Preferences, a.Phone, a.Name = p.Preferences.Preferences(), p.Phone, p.Name
 	}
 	return a, nil
 }

@@ -72,8 +72,8 @@ func (s *Service) edit(ctx context.Context, id string, edit func(*account)) (acc
 		if edit(&is); is == was {
 			return eventstore.Change{}, nil
 		}
-		return eventstore.Change{Events: []eventstore.Event{{Type: userapi.EventPreferencesChanged, Data: userapi.PreferencesChangedEvent{
-			UserID: id, Preferences: is.Preferences, Email: is.Email, Phone: is.Phone, Name: is.Name,
+		return eventstore.Change{Events: []eventstore.Event{{Type: userapi.EventPreferencesChanged, Data: &userapi.PreferencesChangedEvent{
+			UserId: id, Preferences: is.Preferences.Message(), Email: is.Email, Phone: is.Phone, Name: is.Name,
 		}}}}, nil
 	})
 	return a, err

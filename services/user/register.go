@@ -69,9 +69,9 @@ func (s *Service) register(ctx context.Context, in userapi.Registration) (accoun
 	if err != nil {
 		return account{}, fmt.Errorf("credential: %w", err)
 	}
-	event := userapi.RegisteredEvent{
-		UserID: id, Email: normalize(in.Email), Name: in.Name, Role: in.Role, RestaurantID: in.RestaurantID, Phone: in.Phone,
-		Preferences: userapi.Preferences{Email: true, SMS: in.Phone != "", Push: true},
+	event := &userapi.RegisteredEvent{
+		UserId: id, Email: normalize(in.Email), Name: in.Name, Role: in.Role, RestaurantId: in.RestaurantID, Phone: in.Phone,
+		Preferences: &userapi.ChannelPreferences{Email: true, Sms: in.Phone != "", Push: true},
 	}
 	first := true
 	a, _, err := s.accounts.Update(ctx, id, func(_ account, version int) (eventstore.Change, error) {

@@ -75,7 +75,7 @@ func build(d *run.Deps, cfg Config, now func() time.Time, params argon2id.Params
 		cfg: cfg, log: d.Log, state: d.State, passwords: hasher, bootstrap: accounts, now: now,
 		keys: &keyring{state: d.State, period: cfg.KeyPeriod, lead: cfg.KeyLead, life: cfg.AccessTTL, now: now},
 		accounts: eventstore.New(d.State, d.UseOutbox(), eventstore.Options[account]{
-			Name: "user", Source: "dishmesh/user", Topic: cloudevent.Topic("user"), Apply: apply,
+			Name: "user", Source: "dishmesh/user", Topic: cloudevent.Topic("user"), Events: userapi.Events, Apply: apply,
 		}),
 		metrics: metrics{
 			registrations: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "user_registrations_total", Help: "Accounts registered, by role."}, []string{"role"}),

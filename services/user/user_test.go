@@ -16,6 +16,7 @@ import (
 
 	"github.com/alexedwards/argon2id"
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/dishmesh/dishmesh/services/internal/problem"
 	"github.com/dishmesh/dishmesh/services/internal/run/runtest"
@@ -213,11 +214,11 @@ func TestEventHasNoSecret(t *testing.T) {
 		}
 	}
 	var e userapi.PreferencesChangedEvent
-	if err := f.Publisher.Sent()[1].Event.Into(&e); err != nil {
+	if err := userapi.Events.Into(f.Publisher.Sent()[1].Event, &e); err != nil {
 		t.Fatal(err)
 	}
-	want := userapi.PreferencesChangedEvent{UserID: u.ID, Email: "ann@example.com", Name: "Ann", Preferences: userapi.Preferences{SMS: true, Push: true}}
-	if diff := cmp.Diff(want, e); diff != "" {
+	want := &userapi.PreferencesChangedEvent{UserId: u.ID, Email: "ann@example.com", Name: "Ann", Preferences: &userapi.ChannelPreferences{Sms: true, Push: true}}
+	if diff := cmp.Diff(want, &e, protocmp.Transform()); diff != "" {
 		t.Error(diff)
 	}
 	for _, key := range f.Store.Keys() {

@@ -4,7 +4,6 @@ package courier
 
 import (
 	"context"
-	"encoding/json"
 	"log/slog"
 	"maps"
 	"sync"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/dishmesh/dishmesh/services/city/actor"
 	"github.com/dishmesh/dishmesh/services/delivery/deliveryapi"
+	"github.com/dishmesh/dishmesh/services/internal/contract"
 	"github.com/dishmesh/dishmesh/services/internal/geo"
 	"github.com/dishmesh/dishmesh/services/internal/problem"
 	"github.com/dishmesh/dishmesh/services/internal/publicapi"
@@ -126,13 +126,14 @@ func (c *courier) hear(ctx context.Context, e publicapi.Event) {
 	mine := c.job != nil && c.job.order == e.Subject
 	switch {
 	case e.Type == deliveryapi.TypeOffered:
-		var o deliveryapi.OfferedData
-		if err := json.Unmarshal(e.Data, &o); err != nil || o.OrderID == "" {
+		m, err := e.Payload(deliveryapi.Events)
+		o, ok := m.(*deliveryapi.OfferedData)
+		if !ok || o.OrderId == "" {
 			c.log.Warn("an event can't be read", "type", e.Type, "id", e.ID, "err", err)
 			return
 		}
 		c.consider(deliveryapi.Offer{
-			OrderID: o.OrderID, Pickup: o.Pickup, Dropoff: o.Dropoff, CourierNote: o.CourierNote, ExpiresAt: o.ExpiresAt,
+			OrderID: o.OrderId, Pickup: o.Pickup.Place(), Dropoff: o.Dropoff.Place(), CourierNote: o.CourierNote, ExpiresAt: contract.Time(o.ExpiresAt),
 		})
 	case e.Type == deliveryapi.TypeCourierAssigned && c.job == nil && !c.isPast(e.Subject):
 		c.reconcile(ctx) // an acceptance whose answer was lost

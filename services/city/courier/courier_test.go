@@ -16,6 +16,7 @@ import (
 	"github.com/dishmesh/dishmesh/services/city/actor/actortest"
 	"github.com/dishmesh/dishmesh/services/city/courier"
 	"github.com/dishmesh/dishmesh/services/delivery/deliveryapi"
+	"github.com/dishmesh/dishmesh/services/internal/contract"
 	"github.com/dishmesh/dishmesh/services/internal/geo"
 	"github.com/dishmesh/dishmesh/services/internal/problem"
 	"github.com/dishmesh/dishmesh/services/internal/publicapi"
@@ -156,8 +157,8 @@ func (h *hub) offer(order, note string, event bool) {
 	h.offers = append(h.offers, o)
 	h.mu.Unlock()
 	if event {
-		h.gateway.Emit(h.t, live, deliveryapi.TypeOffered, order, deliveryapi.OfferedData{
-			Parties: deliveryapi.Parties{OrderID: order}, Pickup: o.Pickup, CourierNote: note, ExpiresAt: o.ExpiresAt,
+		h.gateway.Emit(h.t, live, deliveryapi.TypeOffered, order, &deliveryapi.OfferedData{
+			OrderId: order, Pickup: o.Pickup.Message(), CourierNote: note, ExpiresAt: contract.Timestamp(o.ExpiresAt),
 		})
 	}
 }
@@ -189,7 +190,7 @@ func TestCourierDelivers(t *testing.T) {
 	h.offer("ord_1", "", true)
 	actortest.Eventually(t, "the offer is accepted", h.called("POST /v1/deliveries/ord_1/accept"))
 	h.setReady("ord_1")
-	h.gateway.Emit(t, live, restaurantapi.TypeTicketReady, "ord_1", restaurantapi.TicketReady{OrderID: "ord_1"})
+	h.gateway.Emit(t, live, restaurantapi.TypeTicketReady, "ord_1", &restaurantapi.TicketReady{OrderId: "ord_1"})
 	actortest.Eventually(t, "the order is delivered", h.delivered("ord_1"))
 	want := []string{
 		"PUT /v1/couriers/me", "POST /v1/deliveries/ord_1/accept", "POST /v1/deliveries/ord_1/pickup", "POST /v1/deliveries/ord_1/deliver",
@@ -277,7 +278,7 @@ func TestCourierLetsGoOfAReleasedOrder(t *testing.T) {
 	h.mu.Lock()
 	h.delivery = nil
 	h.mu.Unlock()
-	h.gateway.Emit(t, live, deliveryapi.TypeReleased, "ord_1", deliveryapi.ReleasedData{})
+	h.gateway.Emit(t, live, deliveryapi.TypeReleased, "ord_1", &deliveryapi.ReleasedData{})
 	h.setReady("ord_2")
 	h.offer("ord_2", "", true)
 	actortest.Eventually(t, "the next order is delivered", h.delivered("ord_2"))

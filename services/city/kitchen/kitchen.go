@@ -4,13 +4,13 @@ package kitchen
 
 import (
 	"context"
-	"encoding/json"
 	"log/slog"
 	"net/url"
 	"sync"
 	"time"
 
 	"github.com/dishmesh/dishmesh/services/city/actor"
+	"github.com/dishmesh/dishmesh/services/internal/contract"
 	"github.com/dishmesh/dishmesh/services/internal/problem"
 	"github.com/dishmesh/dishmesh/services/internal/publicapi"
 	"github.com/dishmesh/dishmesh/services/restaurant/restaurantapi"
@@ -109,12 +109,13 @@ func (k *kitchen) run(ctx context.Context, feed actor.Feed) {
 func (k *kitchen) hear(ctx context.Context, e publicapi.Event) {
 	switch e.Type {
 	case restaurantapi.TypeTicketOpened:
-		var t restaurantapi.TicketOpened
-		if err := json.Unmarshal(e.Data, &t); err != nil || t.OrderID == "" {
+		m, err := e.Payload(restaurantapi.Events)
+		t, ok := m.(*restaurantapi.TicketOpened)
+		if !ok || t.OrderId == "" {
 			k.log.Warn("an event can't be read", "type", e.Type, "id", e.ID, "err", err)
 			return
 		}
-		k.open(ctx, t.OrderID, t.Note, t.Deadline)
+		k.open(ctx, t.OrderId, t.Note, contract.Time(t.Deadline))
 	case restaurantapi.TypeTicketRejected, restaurantapi.TypeTicketReady, restaurantapi.TypeTicketCancelled:
 		k.finish(e.Subject)
 	}

@@ -103,7 +103,7 @@ func (b *board) is(order string, s restaurantapi.Status) func() bool {
 func (b *board) emit(t *testing.T, order string) {
 	t.Helper()
 	b.gateway.Emit(t, live, restaurantapi.TypeTicketOpened, order,
-		restaurantapi.TicketOpened{OrderID: order, RestaurantID: "rst_01", Note: b.note[order]})
+		&restaurantapi.TicketOpened{OrderId: order, RestaurantId: "rst_01", Note: b.note[order]})
 }
 
 func TestKitchenCooksWhatIsOrdered(t *testing.T) {

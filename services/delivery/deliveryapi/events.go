@@ -1,6 +1,9 @@
 package deliveryapi
 
-import "time"
+import (
+	"github.com/dishmesh/dishmesh/services/internal/contract"
+	"github.com/dishmesh/dishmesh/services/internal/geo"
+)
 
 // Types of the events on the delivery topic, without their common prefix. The subject is the order's id.
 const (
@@ -23,84 +26,34 @@ const (
 // LocationEntity names the topic of TypeLocationUpdated: cloudevent.Topic(LocationEntity).
 const LocationEntity = "delivery.location"
 
-// Parties are in the data of every event on the delivery topic: those whom it concerns.
+// Events is the contract of the deliveries' events.
+var Events = contract.Must(
+	contract.One[*RequestedData](TypeRequested),
+	contract.One[*OfferedData](TypeOffered),
+	contract.One[*OfferEndedData](TypeOfferDeclined),
+	contract.One[*OfferEndedData](TypeOfferExpired),
+	contract.One[*CourierAssignedData](TypeCourierAssigned),
+	contract.One[*CourierUnavailableData](TypeCourierUnavailable),
+	contract.One[*ReleasedData](TypeReleased),
+	contract.One[*PickedUpData](TypePickedUp),
+	contract.One[*DeliveredData](TypeDelivered),
+	contract.One[*BarredData](TypeBarred),
+	contract.Event{Name: TypeLocationUpdated, Entity: LocationEntity, Versions: []contract.Version{
+		contract.Newest[*LocationUpdatedData](),
+	}},
+)
+
+// Parties are those whom a delivery concerns. Every event on the delivery topic names them.
 type Parties struct {
 	OrderID      string `json:"order_id"`
 	CustomerID   string `json:"customer_id"`
 	RestaurantID string `json:"restaurant_id"`
 }
 
-// RequestedData is the data of TypeRequested.
-type RequestedData struct {
-	Parties
-	Pickup      Place     `json:"pickup"`
-	Dropoff     Place     `json:"dropoff"`
-	CourierNote string    `json:"courier_note,omitempty"`
-	Deadline    time.Time `json:"deadline"`
+// Place is the stop as the API shows it.
+func (s *Stop) Place() Place {
+	return Place{Point: geo.Point{Lat: s.GetLat(), Lon: s.GetLon()}, Address: s.GetAddress()}
 }
 
-// OfferedData is the data of TypeOffered: one courier is asked, who has until ExpiresAt.
-type OfferedData struct {
-	Parties
-	CourierID   string    `json:"courier_id"`
-	ExpiresAt   time.Time `json:"expires_at"`
-	Pickup      Place     `json:"pickup"`
-	Dropoff     Place     `json:"dropoff"`
-	CourierNote string    `json:"courier_note,omitempty"`
-	Round       int       `json:"round"`    // of the widening search, from 1
-	Distance    int       `json:"distance"` // courier to pick-up, metres as the crow flies
-}
-
-// OfferEndedData is the data of TypeOfferDeclined and TypeOfferExpired.
-type OfferEndedData struct {
-	Parties
-	CourierID string `json:"courier_id"`
-}
-
-// CourierAssignedData is the data of TypeCourierAssigned. ETA is when the order is expected at the door.
-type CourierAssignedData struct {
-	Parties
-	CourierID string    `json:"courier_id"`
-	ETA       time.Time `json:"eta"`
-}
-
-// CourierUnavailableData is the data of TypeCourierUnavailable.
-type CourierUnavailableData struct {
-	Parties
-	Reason string `json:"reason"`
-}
-
-// ReleasedData is the data of TypeReleased. CourierID is who had the order or an open offer of it, if anybody.
-type ReleasedData struct {
-	Parties
-	CourierID string `json:"courier_id,omitempty"`
-	Reason    string `json:"reason,omitempty"`
-}
-
-// PickedUpData is the data of TypePickedUp.
-type PickedUpData struct {
-	Parties
-	CourierID string    `json:"courier_id"`
-	ETA       time.Time `json:"eta"`
-}
-
-// DeliveredData is the data of TypeDelivered.
-type DeliveredData struct {
-	Parties
-	CourierID string `json:"courier_id"`
-}
-
-// BarredData is the data of TypeBarred.
-type BarredData struct {
-	OrderID string `json:"order_id"`
-	Reason  string `json:"reason,omitempty"`
-}
-
-// LocationUpdatedData is the data of TypeLocationUpdated, sent while a courier has an order.
-type LocationUpdatedData struct {
-	Parties
-	CourierID string    `json:"courier_id"`
-	Lat       float64   `json:"lat"`
-	Lon       float64   `json:"lon"`
-	ETA       time.Time `json:"eta"`
-}
+// Message is the place as it stands in the events.
+func (p Place) Message() *Stop { return &Stop{Lat: p.Lat, Lon: p.Lon, Address: p.Address} }

@@ -47,10 +47,11 @@ func owner(rel string) string {
 	return first
 }
 
-// isAPI tells whether a path below services/ is the importable contract of a service.
+// isAPI tells whether a path below services/ is the importable contract of a service, or a later version of its events
+// below it.
 func isAPI(rel string) bool {
 	o := owner(rel)
-	return isService(o) && rel == o+"/"+o+"api"
+	return isService(o) && strings.HasPrefix(rel+"/", o+"/"+o+"api/")
 }
 
 func isInternal(rel string) bool { return owner(rel) == "internal" }

@@ -189,7 +189,7 @@ func (f *facts) takePayment(h history) error {
 	p := &paymentFact{status: s.Status, at: h.at, balances: map[string]int64{}}
 	for i, e := range h.events {
 		var data paymentapi.Event
-		if err := e.Into(&data); err != nil {
+		if err := paymentapi.Events.Into(e, &data); err != nil {
 			return err
 		}
 		if i == 0 {
@@ -238,13 +238,13 @@ func (f *facts) takeDelivery(h history) error {
 		switch e.Name() {
 		case deliveryapi.TypeCourierAssigned:
 			var d deliveryapi.CourierAssignedData
-			if err := e.Into(&d); err != nil {
+			if err := deliveryapi.Events.Into(e, &d); err != nil {
 				return err
 			}
 			if courier != "" { // handed over without a release
 				f.shifts[courier] = append(f.shifts[courier], open)
 			}
-			courier, open = d.CourierID, shift{order: h.id, from: e.Time}
+			courier, open = d.CourierId, shift{order: h.id, from: e.Time}
 		case deliveryapi.TypeReleased, deliveryapi.TypeDelivered:
 			if courier != "" {
 				open.to = e.Time

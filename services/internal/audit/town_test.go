@@ -11,11 +11,14 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/dishmesh/dishmesh/services/city/acquirer"
 	"github.com/dishmesh/dishmesh/services/delivery"
 	"github.com/dishmesh/dishmesh/services/delivery/deliveryapi"
 	"github.com/dishmesh/dishmesh/services/internal/audit"
 	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
+	"github.com/dishmesh/dishmesh/services/internal/contract/catalogue"
 	"github.com/dishmesh/dishmesh/services/internal/customer"
 	"github.com/dishmesh/dishmesh/services/order"
 	"github.com/dishmesh/dishmesh/services/order/orderapi"
@@ -128,6 +131,15 @@ type event struct {
 	data any
 }
 
+// encode takes a message, or the JSON object that was written before there were messages.
+func encode(kind string, data any) (string, []byte, error) {
+	if m, ok := data.(proto.Message); ok {
+		return catalogue.All.Encode(kind, m)
+	}
+	b, err := json.Marshal(data)
+	return "", b, err
+}
+
 // append adds events to a stream, a second apart, and writes the head that follows.
 func (w *town) append(s audit.Stream, id string, events ...event) {
 	w.t.Helper()
@@ -144,11 +156,11 @@ func (w *town) append(s audit.Stream, id string, events ...event) {
 	}
 	for _, e := range events {
 		w.clock = w.clock.Add(time.Second)
-		data, err := json.Marshal(e.data)
+		schema, data, err := encode(e.kind, e.data)
 		w.must(err)
 		seq := strconv.Itoa(len(all) + 1)
 		ev := cloudevent.Event{SpecVersion: "1.0", ID: s.Name + "/" + id + "/" + seq, Source: "dishmesh/" + s.App,
-			Type: cloudevent.Prefix + e.kind, Subject: id, Time: w.clock, Sequence: seq, CorrelationID: id, Data: data}
+			Type: cloudevent.Prefix + e.kind, Subject: id, Time: w.clock, Sequence: seq, CorrelationID: id, DataSchema: schema, Data: data}
 		all = append(all, ev)
 		w.put(s.App, fmt.Sprintf("%s/%s/%06d", s.Name, id, len(all)), ev)
 	}
@@ -164,8 +176,8 @@ const (
 )
 
 func (w *town) placed(id string) {
-	w.append(streams.Order, id, event{orderapi.EventPlaced, orderapi.PlacedEvent{OrderID: id, CustomerID: customer1,
-		RestaurantID: "rst_1", Bill: orderapi.Bill{Currency: "EUR", Subtotal: total, Total: total}}})
+	w.append(streams.Order, id, event{orderapi.EventPlaced, &orderapi.PlacedEvent{OrderId: id, CustomerId: customer1,
+		RestaurantId: "rst_1", Currency: "EUR", Subtotal: total, Total: total}})
 	line, err := json.Marshal(customer.Acknowledgement{OrderID: id, AcknowledgedAt: w.clock, CustomerID: customer1, Total: total, Currency: "EUR"})
 	w.must(err)
 	f, err := os.OpenFile(w.config().Journal, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -190,9 +202,9 @@ func reference(id string, kind acquirer.Kind) string {
 
 func (w *town) ledger(id string, kind acquirer.Kind) {
 	held, clearing := "order:"+id+":held", "order:"+id+":clearing"
-	e := paymentapi.Event{OrderID: id, Amount: total, Currency: "EUR", AcquirerReference: reference(id, kind)}
+	e := &paymentapi.Event{OrderId: id, Amount: total, Currency: "EUR", AcquirerReference: reference(id, kind)}
 	move := func(debit, credit string) {
-		e.Postings = append(e.Postings, paymentapi.Posting{Account: debit, Amount: total}, paymentapi.Posting{Account: credit, Amount: -total})
+		e.Postings = append(e.Postings, &paymentapi.Event_Posting{Account: debit, Amount: total}, &paymentapi.Event_Posting{Account: credit, Amount: -total})
 	}
 	kinds := map[acquirer.Kind]string{acquirer.Authorize: paymentapi.EventAuthorized, acquirer.Capture: paymentapi.EventCaptured,
 		acquirer.Void: paymentapi.EventVoided, acquirer.Refund: paymentapi.EventRefunded}
@@ -234,7 +246,7 @@ func (w *town) writeBook() {
 }
 
 func (w *town) paidOut(id string) {
-	w.append(streams.Payment, id, event{paymentapi.EventPaidOut, paymentapi.Event{OrderID: id, Amount: total, Postings: []paymentapi.Posting{
+	w.append(streams.Payment, id, event{paymentapi.EventPaidOut, &paymentapi.Event{OrderId: id, Amount: total, Postings: []*paymentapi.Event_Posting{
 		{Account: "order:" + id + ":clearing", Amount: total}, {Account: "restaurant:rst_1:payable", Amount: -total}}}})
 }
 
@@ -296,7 +308,7 @@ func (w *town) settle() *town {
 	w.end("ord_cancelled", orderapi.Cancelled)
 
 	w.placed("ord_declined")
-	w.append(streams.Payment, "ord_declined", event{paymentapi.EventDeclined, paymentapi.Event{OrderID: "ord_declined", Amount: total, Reason: "card_declined"}})
+	w.append(streams.Payment, "ord_declined", event{paymentapi.EventDeclined, &paymentapi.Event{OrderId: "ord_declined", Amount: total, Reason: "card_declined"}})
 	w.end("ord_declined", orderapi.Declined)
 
 	w.placed("ord_broken")

@@ -26,7 +26,8 @@ type Event struct {
 	Subject         string          `json:"subject"` // the aggregate's id, also the partition key
 	Time            time.Time       `json:"time"`
 	DataContentType string          `json:"datacontenttype"`
-	Sequence        string          `json:"sequence,omitempty"` // within the aggregate, from 1
+	DataSchema      string          `json:"dataschema,omitempty"` // names the message and version of the data, see package contract
+	Sequence        string          `json:"sequence,omitempty"`   // within the aggregate, from 1
 	CorrelationID   string          `json:"correlationid,omitempty"`
 	TraceParent     string          `json:"traceparent,omitempty"`
 	Data            json.RawMessage `json:"data"`

@@ -1,13 +1,13 @@
 package customer
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/dishmesh/dishmesh/services/delivery/deliveryapi"
+	"github.com/dishmesh/dishmesh/services/internal/contract"
 	"github.com/dishmesh/dishmesh/services/internal/money"
 	"github.com/dishmesh/dishmesh/services/internal/publicapi"
 	"github.com/dishmesh/dishmesh/services/order/orderapi"
@@ -110,19 +110,52 @@ func (p *Progress) Placed() time.Time { return p.placed }
 
 // payload has the parts of all payloads that say more about a step.
 type payload struct {
-	Status      orderapi.Status `json:"status"`
-	Reason      string          `json:"reason"`
-	Detail      string          `json:"detail"`
-	PrepMinutes int             `json:"prep_minutes"`
-	CourierID   string          `json:"courier_id"`
-	Amount      int64           `json:"amount"`
-	Currency    string          `json:"currency"`
+	status      orderapi.Status
+	reason      string
+	detail      string
+	prepMinutes int32
+	courierID   string
+	amount      int64
+	currency    string
+}
+
+// heard are the contracts of the events that an order's stream shows.
+var heard = contract.Union(orderapi.Events, paymentapi.Events, restaurantapi.Events, deliveryapi.Events)
+
+// read takes from an event what says more. What can't be read says nothing more.
+func read(e publicapi.Event) payload {
+	m, err := e.Payload(heard)
+	if err != nil {
+		return payload{}
+	}
+	switch m := m.(type) {
+	case *orderapi.AcceptedEvent:
+		return payload{prepMinutes: m.PrepMinutes}
+	case *orderapi.CancelEvent:
+		return payload{reason: m.Reason}
+	case *orderapi.EndedEvent:
+		return payload{status: orderapi.Status(m.Status), reason: m.Reason, detail: m.Detail}
+	case *paymentapi.Event:
+		return payload{reason: m.Reason, amount: m.Amount, currency: m.Currency}
+	case *restaurantapi.TicketAccepted:
+		return payload{prepMinutes: m.PrepMinutes}
+	case *restaurantapi.TicketRejected:
+		return payload{reason: m.Reason}
+	case *restaurantapi.TicketCancelled:
+		return payload{reason: m.Reason}
+	case *deliveryapi.CourierAssignedData:
+		return payload{courierID: m.CourierId}
+	case *deliveryapi.CourierUnavailableData:
+		return payload{reason: m.Reason}
+	case *deliveryapi.ReleasedData:
+		return payload{reason: m.Reason}
+	}
+	return payload{}
 }
 
 // SeeEvent takes in a live event and reports whether it was news. Events may be repeated and out of order.
 func (p *Progress) SeeEvent(e publicapi.Event) bool {
-	var d payload
-	_ = json.Unmarshal(e.Data, &d) // what can't be read says nothing more
+	d := read(e)
 	switch e.Type {
 	case orderapi.EventAccepted:
 		p.advance(orderapi.Accepted)
@@ -131,12 +164,12 @@ func (p *Progress) SeeEvent(e publicapi.Event) bool {
 	case orderapi.EventDelivered:
 		p.advance(orderapi.Delivered)
 	case orderapi.EventRejected, orderapi.EventCancelled, orderapi.EventFailed:
-		if !d.Status.Terminal() {
+		if !d.status.Terminal() {
 			return false
 		}
-		p.advance(d.Status)
-		p.Reason, p.Detail = d.Reason, d.Detail
-		return p.add(Step{Name: string(d.Status), At: e.Time, Note: words(d.Reason)})
+		p.advance(d.status)
+		p.Reason, p.Detail = d.reason, d.detail
+		return p.add(Step{Name: string(d.status), At: e.Time, Note: words(d.reason)})
 	}
 	name := stepOf[e.Type]
 	if name == "" {
@@ -208,14 +241,14 @@ func (p *Progress) add(s Step) bool {
 
 func note(step string, d payload) string {
 	switch {
-	case step == StepKitchenAccepted && d.PrepMinutes > 0:
-		return fmt.Sprintf("%d min to cook", d.PrepMinutes)
+	case step == StepKitchenAccepted && d.prepMinutes > 0:
+		return fmt.Sprintf("%d min to cook", d.prepMinutes)
 	case step == StepCourierAssigned:
-		return d.CourierID
-	case d.Reason != "":
-		return words(d.Reason)
-	case d.Amount != 0 && d.Currency != "":
-		return money.Format(d.Amount, d.Currency)
+		return d.courierID
+	case d.reason != "":
+		return words(d.reason)
+	case d.amount != 0 && d.currency != "":
+		return money.Format(d.amount, d.currency)
 	}
 	return ""
 }

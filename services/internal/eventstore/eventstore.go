@@ -14,7 +14,10 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
+	"github.com/dishmesh/dishmesh/services/internal/contract"
 	"github.com/dishmesh/dishmesh/services/internal/correlation"
 	"github.com/dishmesh/dishmesh/services/internal/outbox"
 	"github.com/dishmesh/dishmesh/services/internal/problem"
@@ -23,17 +26,18 @@ import (
 
 // Options describe a kind of aggregate.
 type Options[S any] struct {
-	Name   string // of the stream, such as "order"; keys start with it
-	Source string // of the events, such as "dishmesh/order"
-	Topic  string // where events go; "": nowhere
+	Name   string        // of the stream, such as "order"; keys start with it
+	Source string        // of the events, such as "dishmesh/order"
+	Topic  string        // where events go; "": nowhere
+	Events *contract.Set // what the payloads are, and in which version they are written
 	// Apply gives the state after an event. It must be pure: the same events give the same state, always.
 	Apply func(s S, e cloudevent.Event) (S, error)
 }
 
-// Event is an event to be appended: its type (without the common prefix) and its payload.
+// Event is an event to be appended: its type (without the common prefix) and its payload, in the newest version.
 type Event struct {
 	Type  string
-	Data  any
+	Data  proto.Message
 	Topic string // instead of the stream's; "": the stream's
 }
 
@@ -137,14 +141,14 @@ func (s *Store[S]) append(ctx context.Context, id string, h head[S], etag string
 		correlationID = id
 	}
 	for _, e := range c.Events {
-		data, err := json.Marshal(e.Data)
+		schema, data, err := s.opt.Events.Encode(e.Type, e.Data)
 		if err != nil {
 			return h, fmt.Errorf("%s %s: event %s: %w", s.opt.Name, id, e.Type, err)
 		}
 		h.Version++
 		ev := cloudevent.Event{
 			SpecVersion: "1.0", ID: s.opt.Name + "/" + id + "/" + strconv.Itoa(h.Version), Source: s.opt.Source,
-			Type: cloudevent.Prefix + e.Type, Subject: id, Time: now, DataContentType: "application/json",
+			Type: cloudevent.Prefix + e.Type, Subject: id, Time: now, DataContentType: "application/json", DataSchema: schema,
 			Sequence: strconv.Itoa(h.Version), CorrelationID: correlationID,
 			TraceParent: correlation.From(ctx).TraceParent, Data: data,
 		}

@@ -13,9 +13,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"google.golang.org/protobuf/types/known/structpb"
 	"pgregory.net/rapid"
 
 	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
+	"github.com/dishmesh/dishmesh/services/internal/contract"
 	"github.com/dishmesh/dishmesh/services/internal/correlation"
 	"github.com/dishmesh/dishmesh/services/internal/eventstore"
 	"github.com/dishmesh/dishmesh/services/internal/outbox"
@@ -31,26 +33,25 @@ type account struct {
 	By      map[string]int `json:"by,omitempty"`
 }
 
-type moved struct {
-	Amount int    `json:"amount"`
-	Who    string `json:"who"`
-}
+// events is the contract of the accounts. Any message will do: here it is an object of amount and who.
+var events = contract.Must(contract.One[*structpb.Struct]("account.moved"), contract.One[*structpb.Struct]("account.broken"))
 
 func apply(a account, e cloudevent.Event) (account, error) {
 	if e.Name() == "account.broken" {
 		return a, errors.New("broken")
 	}
-	var m moved
-	if err := e.Into(&m); err != nil {
+	var m structpb.Struct
+	if err := events.Into(e, &m); err != nil {
 		return a, err
 	}
-	a.Balance += m.Amount
+	amount, who := int(m.Fields["amount"].GetNumberValue()), m.Fields["who"].GetStringValue()
+	a.Balance += amount
 	a.Seen = append(slices.Clone(a.Seen), e.Sequence)
 	by := map[string]int{}
 	for who, n := range a.By {
 		by[who] = n
 	}
-	by[m.Who] += m.Amount
+	by[who] += amount
 	a.By = by
 	return a, nil
 }
@@ -69,11 +70,12 @@ func newStore(t testing.TB) fixture {
 }
 
 func options() eventstore.Options[account] {
-	return eventstore.Options[account]{Name: "account", Source: "dishmesh/bank", Topic: cloudevent.Topic("account"), Apply: apply}
+	return eventstore.Options[account]{Name: "account", Source: "dishmesh/bank", Topic: cloudevent.Topic("account"), Events: events, Apply: apply}
 }
 
 func move(amount int, who string) eventstore.Event {
-	return eventstore.Event{Type: "account.moved", Data: moved{amount, who}}
+	return eventstore.Event{Type: "account.moved", Data: &structpb.Struct{Fields: map[string]*structpb.Value{
+		"amount": structpb.NewNumberValue(float64(amount)), "who": structpb.NewStringValue(who)}}}
 }
 
 func add(events ...eventstore.Event) func(account, int) (eventstore.Change, error) {
@@ -97,7 +99,7 @@ func TestUpdate(t *testing.T) {
 	got := s.fakes.Publisher.Sent()[1]
 	wantEvent := cloudevent.Event{
 		SpecVersion: "1.0", ID: "account/acc_1/2", Source: "dishmesh/bank", Type: "fooddelivery.account.moved", Subject: "acc_1",
-		DataContentType: "application/json", Sequence: "2", CorrelationID: "acc_1", TraceParent: traceParent, Data: json.RawMessage(`{"amount":-2,"who":"bob"}`),
+		DataContentType: "application/json", DataSchema: "proto:google.protobuf.Struct", Sequence: "2", CorrelationID: "acc_1", TraceParent: traceParent, Data: json.RawMessage(`{"amount":-2,"who":"bob"}`),
 	}
 	if diff := cmp.Diff(wantEvent, got.Event, cmpopts.IgnoreFields(cloudevent.Event{}, "Time")); diff != "" || got.Topic != "fooddelivery.account" {
 		t.Errorf("published on %s (-want +got):\n%s", got.Topic, diff)
@@ -140,8 +142,9 @@ func TestUpdateRefused(t *testing.T) {
 	}{
 		{"nothing to do", add(), ""},
 		{"refused", func(account, int) (eventstore.Change, error) { return eventstore.Change{}, refusal }, "illegal-state-change: no"},
-		{"can't be applied", add(move(1, "ada"), eventstore.Event{Type: "account.broken", Data: 1}), "account acc_1: apply account.broken: broken"},
-		{"no JSON", add(eventstore.Event{Type: "account.moved", Data: func() {}}), "json: unsupported type"},
+		{"can't be applied", add(move(1, "ada"), eventstore.Event{Type: "account.broken", Data: &structpb.Struct{}}), "account acc_1: apply account.broken: broken"},
+		{"another payload", add(eventstore.Event{Type: "account.moved", Data: &structpb.ListValue{}}), "event account.moved takes a google.protobuf.Struct"},
+		{"in no contract", add(eventstore.Event{Type: "account.closed", Data: &structpb.Struct{}}), "event account.closed is in no contract"},
 		{"an op's condition fails", func(account, int) (eventstore.Change, error) {
 			return eventstore.Change{Events: []eventstore.Event{move(1, "x")}, Ops: []sidecar.Op{{Key: "account/acc_1", Create: true}}}, nil
 		}, "write-conflict"},

@@ -40,6 +40,7 @@ const (
 	PromotionExhausted Type = "promotion-exhausted"
 	TooLarge           Type = "request-too-large"
 	UnsupportedMedia   Type = "unsupported-media-type"
+	UnknownVersion     Type = "unknown-version"
 	RateLimited        Type = "rate-limited"
 	Internal           Type = "internal"
 	Unavailable        Type = "unavailable"
@@ -83,6 +84,7 @@ var catalogue = map[Type]entry{
 	PromotionExhausted: {http.StatusConflict, "The promotion is used up", "Its limit, in all or for this customer, is reached."},
 	TooLarge:           {http.StatusRequestEntityTooLarge, "The body is too large", "A body may have 64 KiB."},
 	UnsupportedMedia:   {http.StatusUnsupportedMediaType, "The content type is not supported", "Send application/json."},
+	UnknownVersion:     {http.StatusUnprocessableEntity, "The event is of a type or version that is not known here", "A newer release wrote it. Deploy a release that knows it, or have its owner write the older version, then replay it."},
 	RateLimited:        {http.StatusTooManyRequests, "Too many requests", "Wait as long as Retry-After says."},
 	Internal:           {http.StatusInternalServerError, "Something went wrong here", "It is logged under the trace id."},
 	Unavailable:        {http.StatusServiceUnavailable, "Not available right now", "A part that is needed does not answer. Try again after Retry-After."},

@@ -14,6 +14,10 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
+	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
+	"github.com/dishmesh/dishmesh/services/internal/contract"
 	"github.com/dishmesh/dishmesh/services/internal/problem"
 )
 
@@ -28,23 +32,30 @@ const (
 
 // Event is a live update.
 type Event struct {
-	Type     string          // such as order.accepted, without the domain
-	ID       string          // of the stored event
-	LastID   string          // where to resume; "" when the stream can't be resumed
-	Subject  string          // the id of what it is about
-	Sequence int64           // within the subject
-	Time     time.Time       // when it happened
-	Data     json.RawMessage // the payload
+	Type       string          // such as order.accepted, without the domain
+	ID         string          // of the stored event
+	LastID     string          // where to resume; "" when the stream can't be resumed
+	Subject    string          // the id of what it is about
+	Sequence   int64           // within the subject
+	Time       time.Time       // when it happened
+	DataSchema string          // names the message and version of the payload, see package contract
+	Data       json.RawMessage // the payload
+}
+
+// Payload decodes the payload by the contract of its owner, whichever version was written.
+func (e Event) Payload(events *contract.Set) (proto.Message, error) {
+	return events.Decode(cloudevent.Event{ID: e.ID, Type: cloudevent.Prefix + e.Type, DataSchema: e.DataSchema, Data: e.Data})
 }
 
 // eventDocument is the wire form; the sequence is a string as in CloudEvents, or a number.
 type eventDocument struct {
-	Type     string          `json:"type"`
-	ID       string          `json:"id"`
-	Subject  string          `json:"subject"`
-	Sequence json.RawMessage `json:"sequence"`
-	Time     time.Time       `json:"time"`
-	Data     json.RawMessage `json:"data"`
+	Type       string          `json:"type"`
+	ID         string          `json:"id"`
+	Subject    string          `json:"subject"`
+	Sequence   json.RawMessage `json:"sequence"`
+	Time       time.Time       `json:"time"`
+	DataSchema string          `json:"dataschema"`
+	Data       json.RawMessage `json:"data"`
 }
 
 type live struct {
@@ -189,6 +200,6 @@ func decodeEvent(name, id string, data []byte) (Event, error) {
 	sequence, _ := strconv.ParseInt(string(bytes.Trim(d.Sequence, `"`)), 10, 64) // absent where there is none
 	return Event{
 		Type: strings.TrimPrefix(name, "fooddelivery."), ID: d.ID, LastID: id,
-		Subject: d.Subject, Sequence: sequence, Time: d.Time, Data: d.Data,
+		Subject: d.Subject, Sequence: sequence, Time: d.Time, DataSchema: d.DataSchema, Data: d.Data,
 	}, nil
 }

@@ -3,8 +3,13 @@ package tail
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
+	"github.com/dishmesh/dishmesh/services/internal/contract/catalogue"
 	"github.com/dishmesh/dishmesh/services/internal/money"
 )
 
@@ -28,22 +33,39 @@ func (r Record) Line() string {
 	if r.DeadLetterOf != "" {
 		line += "  DEAD LETTER of " + r.DeadLetterOf
 	}
-	if facts := facts(r.Event.Data); facts != "" {
+	if facts := facts(*r.Event); facts != "" {
 		line += "  " + facts
 	}
 	return line
 }
 
-func facts(data json.RawMessage) string {
+// plain is the form in which payloads are told: fields that are at zero are there too.
+var plain = protojson.MarshalOptions{UseProtoNames: true, EmitDefaultValues: true}
+
+// facts tells what says most of a payload. What is in no contract, such as a dead letter, is told as it came.
+func facts(e cloudevent.Event) string {
+	data := []byte(e.Data)
+	if m, err := catalogue.All.Decode(e); err == nil {
+		if b, err := plain.Marshal(m); err == nil {
+			data = b
+		}
+	}
 	var d map[string]any
 	if json.Unmarshal(data, &d) != nil {
 		return ""
 	}
+	if bill, ok := d["bill"].(map[string]any); ok {
+		for _, name := range []string{"currency", "total"} {
+			if _, ok := d[name]; !ok {
+				d[name] = bill[name]
+			}
+		}
+	}
 	var parts []string
 	currency, _ := d["currency"].(string)
 	for _, name := range amounts {
-		if n, ok := d[name].(float64); ok && currency != "" {
-			parts = append(parts, name+"="+strings.ReplaceAll(money.Format(int64(n), currency), " ", ""))
+		if n, ok := integer(d[name]); ok && currency != "" {
+			parts = append(parts, name+"="+strings.ReplaceAll(money.Format(n, currency), " ", ""))
 		}
 	}
 	for _, name := range told {
@@ -60,4 +82,16 @@ func facts(data json.RawMessage) string {
 		}
 	}
 	return strings.Join(parts, " ")
+}
+
+// integer reads an amount: protobuf JSON has integers of 64 bits as strings, what was written before it as numbers.
+func integer(v any) (int64, bool) {
+	switch v := v.(type) {
+	case float64:
+		return int64(v), true
+	case string:
+		n, err := strconv.ParseInt(v, 10, 64)
+		return n, err == nil
+	}
+	return 0, false
 }

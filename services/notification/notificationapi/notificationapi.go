@@ -38,27 +38,3 @@ type Notification struct {
 type List struct {
 	Notifications []Notification `json:"notifications"`
 }
-
-// Event types, without the prefix that all types share. One event tells of all channels of a cause that came to the
-// same end at the same time.
-const (
-	TypeSent   = "notification.sent"
-	TypeFailed = "notification.failed"
-)
-
-// Outcome is the payload of both events. The recipient is a user id: addresses do not travel on the bus.
-type Outcome struct {
-	Cause     string    `json:"cause"` // id of the event that was told of
-	Recipient string    `json:"recipient"`
-	Template  string    `json:"template"`
-	OrderID   string    `json:"order_id,omitempty"`
-	Channels  []Channel `json:"channels"` // at least one
-}
-
-// Channel is the end of one notification of a cause.
-type Channel struct {
-	Channel        string `json:"channel"`
-	NotificationID string `json:"notification_id"`
-	Attempts       int    `json:"attempts"`         // more than one: the recipient may have got it more than once
-	Reason         string `json:"reason,omitempty"` // of a failure
-}

@@ -1,5 +1,10 @@
 package orderapi
 
+import (
+	"github.com/dishmesh/dishmesh/services/internal/contract"
+	"github.com/dishmesh/dishmesh/services/order/orderapi/orderv2"
+)
+
 // The types of the order's events, on the topic fooddelivery.order.
 const (
 	EventPlaced          = "order.placed"
@@ -13,62 +18,70 @@ const (
 	EventFailed          = "order.failed"
 )
 
-// PlacedEvent is the payload of order.placed. It holds no card data.
-type PlacedEvent struct {
-	OrderID        string `json:"order_id"`
-	CustomerID     string `json:"customer_id"`
-	RestaurantID   string `json:"restaurant_id"`
-	RestaurantName string `json:"restaurant_name"`
-	QuoteID        string `json:"quote_id"`
-	Items          []Item `json:"items"`
-	Bill
-	Promotion   string `json:"promotion,omitempty"`
-	Note        string `json:"note,omitempty"`
-	CourierNote string `json:"courier_note,omitempty"`
-	Pickup      Place  `json:"pickup"`
-	Dropoff     Place  `json:"dropoff"`
-	RequestHash string `json:"request_hash"` // SHA-256 of the request, to tell a repeat from a reuse of the key
+// Events is the contract of the order's events.
+var Events = contract.Must(
+	contract.One[*PlacedEvent](EventPlaced),
+	contract.One[*AcceptedEvent](EventAccepted),
+	contract.One[*EndedEvent](EventRejected),
+	contract.One[*PickedUpEvent](EventPickedUp),
+	contract.Event{Name: EventDelivered, Versions: []contract.Version{
+		contract.Older(deliveredUp, deliveredDown),
+		contract.Newest[*orderv2.DeliveredEvent](),
+	}},
+	contract.One[*CancelEvent](EventCancelRequested),
+	contract.One[*CancelEvent](EventCancelRefused),
+	contract.One[*EndedEvent](EventCancelled),
+	contract.One[*EndedEvent](EventFailed),
+)
+
+// deliveredUp gathers the parts of the bill, which version 1 had among the ids.
+func deliveredUp(m *DeliveredEvent) *orderv2.DeliveredEvent {
+	return &orderv2.DeliveredEvent{
+		OrderId: m.OrderId, CustomerId: m.CustomerId, RestaurantId: m.RestaurantId, CourierId: m.CourierId,
+		Bill: &orderv2.Bill{Currency: m.Currency, Subtotal: m.Subtotal, DeliveryFee: m.DeliveryFee, SurgeFee: m.SurgeFee,
+			Discount: m.Discount, Tax: m.Tax, Total: m.Total},
+	}
 }
 
-// AcceptedEvent is the payload of order.accepted.
-type AcceptedEvent struct {
-	OrderID      string `json:"order_id"`
-	CustomerID   string `json:"customer_id"`
-	RestaurantID string `json:"restaurant_id"`
-	PrepMinutes  int    `json:"prep_minutes"`
+func deliveredDown(m *orderv2.DeliveredEvent) *DeliveredEvent {
+	b := m.GetBill()
+	return &DeliveredEvent{
+		OrderId: m.OrderId, CustomerId: m.CustomerId, RestaurantId: m.RestaurantId, CourierId: m.CourierId,
+		Currency: b.GetCurrency(), Subtotal: b.GetSubtotal(), DeliveryFee: b.GetDeliveryFee(), SurgeFee: b.GetSurgeFee(),
+		Discount: b.GetDiscount(), Tax: b.GetTax(), Total: b.GetTotal(),
+	}
 }
 
-// PickedUpEvent is the payload of order.picked-up.
-type PickedUpEvent struct {
-	OrderID      string `json:"order_id"`
-	CustomerID   string `json:"customer_id"`
-	RestaurantID string `json:"restaurant_id"`
-	CourierID    string `json:"courier_id"`
+// Message is the bill as it stands in version 2 of order.delivered.
+func (b Bill) Message() *orderv2.Bill {
+	return &orderv2.Bill{Currency: b.Currency, Subtotal: b.Subtotal, DeliveryFee: b.DeliveryFee, SurgeFee: b.SurgeFee,
+		Discount: b.Discount, Tax: b.Tax, Total: b.Total}
 }
 
-// DeliveredEvent is the payload of order.delivered; the payout follows from it.
-type DeliveredEvent struct {
-	OrderID      string `json:"order_id"`
-	CustomerID   string `json:"customer_id"`
-	RestaurantID string `json:"restaurant_id"`
-	CourierID    string `json:"courier_id"`
-	Bill
+// Bill is what the order costs.
+func (m *PlacedEvent) Bill() Bill {
+	return Bill{Currency: m.Currency, Subtotal: m.Subtotal, DeliveryFee: m.DeliveryFee, SurgeFee: m.SurgeFee,
+		Discount: m.Discount, Tax: m.Tax, Total: m.Total}
 }
 
-// CancelEvent is the payload of order.cancel-requested and order.cancel-refused.
-type CancelEvent struct {
-	OrderID    string `json:"order_id"`
-	CustomerID string `json:"customer_id"`
-	Reason     string `json:"reason,omitempty"`
+// Lines are the items as the API shows them.
+func (m *PlacedEvent) Lines() []Item {
+	var items []Item
+	for _, it := range m.GetItems() {
+		items = append(items, Item{ItemID: it.ItemId, Name: it.Name, Quantity: int(it.Quantity), Options: it.Options,
+			UnitPrice: it.UnitPrice, Total: it.Total})
+	}
+	return items
 }
 
-// EndedEvent is the payload of order.rejected, order.cancelled and order.failed. Status is the terminal state
-// that the order takes.
-type EndedEvent struct {
-	OrderID      string `json:"order_id"`
-	CustomerID   string `json:"customer_id"`
-	RestaurantID string `json:"restaurant_id"`
-	Status       Status `json:"status"`
-	Reason       string `json:"reason"`
-	Detail       string `json:"detail,omitempty"`
+// Message is the item as it stands in order.placed.
+func (it Item) Message() *PlacedEvent_Item {
+	return &PlacedEvent_Item{ItemId: it.ItemID, Name: it.Name, Quantity: int32(it.Quantity), Options: it.Options,
+		UnitPrice: it.UnitPrice, Total: it.Total}
 }
+
+// Place is the stop as the API shows it.
+func (s *Stop) Place() Place { return Place{Lat: s.GetLat(), Lon: s.GetLon(), Address: s.GetAddress()} }
+
+// Message is the place as it stands in the events.
+func (p Place) Message() *Stop { return &Stop{Lat: p.Lat, Lon: p.Lon, Address: p.Address} }

@@ -123,7 +123,9 @@ type HistoryEvent struct {
 	Type     string    `json:"type"` // such as order.placed
 	Sequence int       `json:"sequence"`
 	Time     time.Time `json:"time"`
-	Data     any       `json:"data"`
+	// DataSchema names the message and version of the data; absent from what was written before there were any.
+	DataSchema string `json:"dataschema,omitempty"`
+	Data       any    `json:"data"`
 }
 
 // Client calls the order service on behalf of a caller.

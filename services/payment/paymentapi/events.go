@@ -1,5 +1,7 @@
 package paymentapi
 
+import "github.com/dishmesh/dishmesh/services/internal/contract"
+
 // The types of the payment's events, on the topic fooddelivery.payment. The stream is "payment", the aggregate's
 // id is the order's.
 const (
@@ -12,40 +14,32 @@ const (
 	EventPaidOut         = "payment.paid-out"
 )
 
-// Event is the payload of every payment event. Which fields are set depends on the type:
-//
-//	payment.authorized  customer, restaurant, amount, card, bill, acquirer_reference (an authorization)
-//	payment.declined    the same and reason
-//	payment.captured    amount, acquirer_reference (a capture)
-//	payment.voided      amount, acquirer_reference (the authorization); amount 0: there was nothing to set free,
-//	                    the payment was called off before it came about
-//	payment.refund-requested  amount, reason: no money has moved yet
-//	payment.refunded    amount, reason, acquirer_reference (a refund)
-//	payment.paid-out    amount, courier, restaurant, payouts
-//
-// All but the first may lack the customer's id when the authorization itself was lost to the ledger and was found
-// at the acquirer.
-type Event struct {
-	OrderID           string    `json:"order_id"`
-	CustomerID        string    `json:"customer_id,omitempty"`
-	RestaurantID      string    `json:"restaurant_id,omitempty"`
-	CourierID         string    `json:"courier_id,omitempty"`
-	Amount            int64     `json:"amount"` // minor units of Currency
-	Currency          string    `json:"currency,omitempty"`
-	Reason            string    `json:"reason,omitempty"`
-	Card              string    `json:"card,omitempty"` // the last 4 characters of the token
-	AcquirerReference string    `json:"acquirer_reference,omitempty"`
-	Bill              *Bill     `json:"bill,omitempty"`
-	Payouts           *Payouts  `json:"payouts,omitempty"`
-	Postings          []Posting `json:"postings"` // what the event does to the ledger; they sum to zero
+// Events is the contract of the payment's events.
+var Events = contract.Must(
+	contract.One[*Event](EventAuthorized),
+	contract.One[*Event](EventDeclined),
+	contract.One[*Event](EventCaptured),
+	contract.One[*Event](EventVoided),
+	contract.One[*Event](EventRefundRequested),
+	contract.One[*Event](EventRefunded),
+	contract.One[*Event](EventPaidOut),
+)
+
+// Lines are the postings of an event as the API shows them.
+func (e *Event) Lines() []Posting {
+	lines := make([]Posting, 0, len(e.GetPostings()))
+	for _, p := range e.GetPostings() {
+		lines = append(lines, Posting{Account: p.Account, Amount: p.Amount})
+	}
+	return lines
 }
 
-// Payouts is how a captured amount was shared out, in minor units: restaurant + courier + platform + tax −
-// promotion is the amount.
-type Payouts struct {
-	Restaurant int64 `json:"restaurant"`
-	Courier    int64 `json:"courier"`
-	Platform   int64 `json:"platform"`
-	Tax        int64 `json:"tax"`
-	Promotion  int64 `json:"promotion"` // the discount, which the platform bears
+// Message is the bill as it stands in payment.authorized.
+func (b Bill) Message() *Event_Bill {
+	return &Event_Bill{Subtotal: b.Subtotal, DeliveryFee: b.DeliveryFee, SurgeFee: b.SurgeFee, Discount: b.Discount, Tax: b.Tax}
+}
+
+// Bill is the inverse of Bill.Message.
+func (b *Event_Bill) Bill() Bill {
+	return Bill{Subtotal: b.GetSubtotal(), DeliveryFee: b.GetDeliveryFee(), SurgeFee: b.GetSurgeFee(), Discount: b.GetDiscount(), Tax: b.GetTax()}
 }

@@ -1,6 +1,6 @@
 package restaurantapi
 
-import "time"
+import "github.com/dishmesh/dishmesh/services/internal/contract"
 
 // Types of the events on the restaurant topic, without their common prefix. The subject is the order's id.
 const (
@@ -14,49 +14,26 @@ const (
 	TypeTicketBarred = "restaurant.ticket-barred"
 )
 
-// TicketOpened is the data of TypeTicketOpened: the kitchen has to answer until the deadline.
-type TicketOpened struct {
-	OrderID      string    `json:"order_id"`
-	RestaurantID string    `json:"restaurant_id"`
-	CustomerID   string    `json:"customer_id"`
-	Items        []Item    `json:"items"`
-	Note         string    `json:"note,omitempty"`
-	Deadline     time.Time `json:"deadline"`
+// Events is the contract of the tickets' events.
+var Events = contract.Must(
+	contract.One[*TicketOpened](TypeTicketOpened),
+	contract.One[*TicketAccepted](TypeTicketAccepted),
+	contract.One[*TicketRejected](TypeTicketRejected),
+	contract.One[*TicketReady](TypeTicketReady),
+	contract.One[*TicketCancelled](TypeTicketCancelled),
+	contract.One[*TicketBarred](TypeTicketBarred),
+)
+
+// Lines are the items as the API shows them.
+func (m *TicketOpened) Lines() []Item {
+	var items []Item
+	for _, it := range m.GetItems() {
+		items = append(items, Item{ItemID: it.ItemId, Name: it.Name, Quantity: int(it.Quantity), Options: it.Options})
+	}
+	return items
 }
 
-// TicketAccepted is the data of TypeTicketAccepted.
-type TicketAccepted struct {
-	OrderID      string `json:"order_id"`
-	RestaurantID string `json:"restaurant_id"`
-	CustomerID   string `json:"customer_id"`
-	PrepMinutes  int    `json:"prep_minutes"`
-}
-
-// TicketRejected is the data of TypeTicketRejected. It is the first event of a ticket that was refused at once.
-type TicketRejected struct {
-	OrderID      string `json:"order_id"`
-	RestaurantID string `json:"restaurant_id"`
-	CustomerID   string `json:"customer_id"`
-	Reason       string `json:"reason"`
-}
-
-// TicketReady is the data of TypeTicketReady: the food can be fetched.
-type TicketReady struct {
-	OrderID      string `json:"order_id"`
-	RestaurantID string `json:"restaurant_id"`
-	CustomerID   string `json:"customer_id"`
-}
-
-// TicketCancelled is the data of TypeTicketCancelled.
-type TicketCancelled struct {
-	OrderID      string `json:"order_id"`
-	RestaurantID string `json:"restaurant_id"`
-	CustomerID   string `json:"customer_id"`
-	Reason       string `json:"reason"`
-}
-
-// TicketBarred is the data of TypeTicketBarred.
-type TicketBarred struct {
-	OrderID string `json:"order_id"`
-	Reason  string `json:"reason"`
+// Message is the item as it stands in restaurant.ticket-opened.
+func (it Item) Message() *TicketOpened_Item {
+	return &TicketOpened_Item{ItemId: it.ItemID, Name: it.Name, Quantity: int32(it.Quantity), Options: it.Options}
 }

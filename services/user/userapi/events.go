@@ -1,27 +1,25 @@
 package userapi
 
+import "github.com/dishmesh/dishmesh/services/internal/contract"
+
 // The types of the events on the topic fooddelivery.user.
 const (
 	EventRegistered         = "user.registered"
 	EventPreferencesChanged = "user.preferences-changed"
 )
 
-// RegisteredEvent is the payload of user.registered. It holds no secret.
-type RegisteredEvent struct {
-	UserID       string      `json:"user_id"`
-	Email        string      `json:"email"`
-	Name         string      `json:"name"`
-	Role         string      `json:"role"`
-	RestaurantID string      `json:"restaurant_id,omitempty"`
-	Phone        string      `json:"phone,omitempty"`
-	Preferences  Preferences `json:"preferences"`
+// Events is the contract of the accounts' events.
+var Events = contract.Must(
+	contract.One[*RegisteredEvent](EventRegistered),
+	contract.One[*PreferencesChangedEvent](EventPreferencesChanged),
+)
+
+// Message is the preferences as they stand in the events.
+func (p Preferences) Message() *ChannelPreferences {
+	return &ChannelPreferences{Email: p.Email, Sms: p.SMS, Push: p.Push}
 }
 
-// PreferencesChangedEvent is the payload of user.preferences-changed: how the account can be reached from now on.
-type PreferencesChangedEvent struct {
-	UserID      string      `json:"user_id"`
-	Preferences Preferences `json:"preferences"`
-	Email       string      `json:"email"`
-	Phone       string      `json:"phone,omitempty"`
-	Name        string      `json:"name"`
+// Preferences is the inverse of Preferences.Message.
+func (p *ChannelPreferences) Preferences() Preferences {
+	return Preferences{Email: p.GetEmail(), SMS: p.GetSms(), Push: p.GetPush()}
 }

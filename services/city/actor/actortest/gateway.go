@@ -13,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
+	"github.com/dishmesh/dishmesh/services/internal/contract/catalogue"
 	"github.com/dishmesh/dishmesh/services/internal/problem"
 	"github.com/dishmesh/dishmesh/services/user/userapi"
 )
@@ -109,10 +112,15 @@ func (g *Gateway) Followed(path string) bool {
 }
 
 // Emit sends an event to whoever follows a live stream.
-func (g *Gateway) Emit(t *testing.T, path, kind, subject string, data any) {
+func (g *Gateway) Emit(t *testing.T, path, kind, subject string, data proto.Message) {
 	t.Helper()
+	schema, payload, err := catalogue.All.Encode(kind, data)
+	if err != nil {
+		t.Fatal(err)
+	}
 	raw, err := json.Marshal(map[string]any{
-		"type": "fooddelivery." + kind, "id": kind + "/" + subject, "subject": subject, "sequence": "1", "data": data,
+		"type": "fooddelivery." + kind, "id": kind + "/" + subject, "subject": subject, "sequence": "1",
+		"dataschema": schema, "data": json.RawMessage(payload),
 	})
 	if err != nil {
 		t.Fatal(err)
