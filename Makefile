@@ -11,11 +11,13 @@ SEED     ?=
 REQUIREMENTS := services/e2e/contract/requirements.txt
 FUZZER   := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dishmesh/schemathesis
 BUF      := go tool -modfile=.ci/tools/go.mod buf
+PROFILE  ?= embedded
+SEEDS    ?= 1..200
 
 export CGO_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build generate contracts contracts-release up down status test test-all unit e2e fuzz fuzz-tool race vet lint fmt-check cross clean
+.PHONY: help build generate contracts contracts-release up down status test test-all test-faults unit e2e fuzz fuzz-tool race vet lint fmt-check cross clean
 
 help: ## show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -48,6 +50,13 @@ test: fmt-check vet lint contracts cross build unit e2e ## run every test that n
 test-all: ## run them with a longer contract test, and the unit tests once more under the race detector (needs a C compiler)
 	$(MAKE) test CONTRACT_SECONDS=300
 	$(MAKE) race
+
+test-faults: build ## kill, crash and hang processes by seed, stop the broker, audit: half an hour (SEEDS=1..200 PROFILE=embedded)
+	$(BIN)/dishmesh chaos kill --profile $(PROFILE) --seeds $(SEEDS) --keep-going
+	$(BIN)/dishmesh chaos crash --profile $(PROFILE) --seeds 1..2 --keep-going
+	$(BIN)/dishmesh chaos hang --profile $(PROFILE) --seeds 1..5 --keep-going
+	$(BIN)/dishmesh chaos broker-stop --profile $(PROFILE) --for 10s --seeds 1..3 --keep-going
+	$(BIN)/dishmesh chaos broker-stop --profile $(PROFILE) --for 60s
 
 unit: ## run the unit and property tests
 	go test -vet=off -timeout 5m $$(go list ./services/... | grep -v /services/e2e)

@@ -34,7 +34,7 @@ import (
 	"github.com/dishmesh/dishmesh/services/user/userapi"
 )
 
-var start = time.Date(2026, 11, 22, 18, 0, 0, 0, time.UTC)
+var start = time.Date(2026, 11, 2, 18, 0, 0, 0, time.UTC)
 
 type service struct {
 	t      testing.TB
@@ -64,8 +64,12 @@ func event(name, subject string, seq int, after float64, data any) cloudevent.Ev
 		panic(err)
 	}
 	entity, _, _ := strings.Cut(name, ".")
+	stream := entity
+	if entity == "restaurant" {
+		stream = "ticket"
+	}
 	return cloudevent.Event{
-		SpecVersion: "1.0", ID: fmt.Sprintf("%s/%s/%d", entity, subject, seq), Source: "dishmesh/" + entity,
+		SpecVersion: "1.0", ID: fmt.Sprintf("%s/%s/%d", stream, subject, seq), Source: "dishmesh/" + entity,
 		Type: cloudevent.Prefix + name, Subject: subject, Time: start.Add(time.Duration(after * float64(time.Second))),
 		Sequence: strconv.Itoa(seq), DataSchema: schema, Data: b,
 	}
@@ -157,8 +161,8 @@ func TestSummary(t *testing.T) {
 		Orders:  analyticsapi.Orders{Total: 4, ByStatus: map[string]int64{"delivered": 1, "cancelled": 1, "declined": 1, "placed": 1}},
 		Revenue: analyticsapi.Revenue{Gross: 3000, Refunded: 1000, Net: 2000, Currency: "EUR"},
 		ByDay: []analyticsapi.Day{
-			{Date: "2026-11-23", Orders: 1},
-			{Date: "2026-11-22", Orders: 3, Gross: 3000, Refunded: 1000, Net: 2000},
+			{Date: "2026-11-03", Orders: 1},
+			{Date: "2026-11-02", Orders: 3, Gross: 3000, Refunded: 1000, Net: 2000},
 		},
 		Restaurants: []analyticsapi.Restaurant{
 			{RestaurantID: "rst_a", Name: "Name of rst_a", Orders: 2, Delivered: 1, Gross: 3000, Refunded: 1000, Net: 2000},

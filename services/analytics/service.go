@@ -17,9 +17,9 @@ import (
 	"github.com/dishmesh/dishmesh/services/analytics/analyticsapi"
 	"github.com/dishmesh/dishmesh/services/internal/batch"
 	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
+	"github.com/dishmesh/dishmesh/services/internal/inbox"
 	"github.com/dishmesh/dishmesh/services/internal/problem"
 	"github.com/dishmesh/dishmesh/services/internal/run"
-	"github.com/dishmesh/dishmesh/services/internal/topic"
 	"github.com/dishmesh/dishmesh/services/internal/web"
 )
 
@@ -51,9 +51,7 @@ func New(d *run.Deps, cfg Config) (run.Service, error) {
 
 // Routes serves the subscriptions and the operators' API.
 func (s *Service) Routes(r *mux.Router) {
-	for _, entity := range []string{"order", "payment", "restaurant", "delivery", "user"} {
-		s.deps.Topics.Handle(r, cloudevent.Topic(entity), topic.Standard, s.onEvent)
-	}
+	s.deps.Topics.Handle(r, s.subscriptions()...)
 	r.Handle("/v1/analytics/summary", web.HandlerFunc(s.handleSummary)).Methods("GET")
 	r.Handle("/v1/analytics/orders", web.HandlerFunc(s.handleOrders)).Methods("GET")
 }
@@ -67,7 +65,7 @@ func (s *Service) onEvent(ctx context.Context, e cloudevent.Event) error {
 	if err != nil {
 		return err
 	}
-	a := &arrival{event: e, fact: f}
+	a := &arrival{event: e, fact: f, receipt: inbox.From(ctx)}
 	if a.key() == "" {
 		return problem.New(problem.InvalidRequest, "event %s names no order and no user", e.ID)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
+	"github.com/dishmesh/dishmesh/services/internal/inbox"
 	"github.com/dishmesh/dishmesh/services/internal/problem"
 	"github.com/dishmesh/dishmesh/services/internal/sidecar"
 	"github.com/dishmesh/dishmesh/services/order/orderapi"
@@ -41,8 +42,9 @@ func shardOf(instance string) int {
 
 // arrival is an event that waits to be counted.
 type arrival struct {
-	event cloudevent.Event
-	fact  fact
+	event   cloudevent.Event
+	fact    fact
+	receipt *inbox.Receipt // to be written with it
 }
 
 // key is that of the document that the event belongs to.
@@ -77,14 +79,15 @@ func (r *recent) sort() {
 }
 
 // flush counts a batch and gives what came of every event. Where the fault may lie in one document, the events are
-// counted one by one, so that the others do not suffer from it. One read and one transaction for all events of a
+// counted one by one, so that the others do not suffer from it; likewise where an event was taken in by another
+// replica meanwhile. One read and one transaction for all events of a
 // moment is what makes them cheap.
 func (s *Service) flush(batch []*arrival) []error {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
 	errs := make([]error, len(batch))
 	err := s.count(ctx, batch)
-	alone := err != nil && len(batch) > 1 && ctx.Err() == nil && problem.Of(err) == problem.Internal
+	alone := err != nil && len(batch) > 1 && ctx.Err() == nil && (problem.Of(err) == problem.Internal || errors.Is(err, inbox.ErrTaken))
 	for i, a := range batch {
 		if alone {
 			err = s.count(ctx, []*arrival{a})
@@ -97,11 +100,34 @@ func (s *Service) flush(batch []*arrival) []error {
 func (s *Service) count(ctx context.Context, batch []*arrival) error {
 	for try := 1; ; try++ {
 		ops, err := s.decide(ctx, batch)
-		if err != nil || len(ops) == 0 {
+		if err != nil {
 			return err
 		}
+		receipts := make([]*inbox.Receipt, len(batch))
+		for i, a := range batch {
+			receipts[i] = a.receipt
+			op, pending, err := a.receipt.Op()
+			if err != nil {
+				return err
+			}
+			if pending {
+				ops = append(ops, op)
+			}
+		}
+		if len(ops) == 0 {
+			return nil
+		}
 		err = s.deps.State.Transact(ctx, ops...)
-		if err == nil || !errors.Is(err, sidecar.ErrConflict) {
+		if err == nil {
+			for _, r := range receipts {
+				r.Written()
+			}
+			return nil
+		}
+		if !errors.Is(err, sidecar.ErrConflict) {
+			return err
+		}
+		if _, err := inbox.Check(ctx, s.deps.State, receipts...); err != nil {
 			return err
 		}
 		if try == writeAttempts {

@@ -88,7 +88,7 @@ func TestComingWithinReachGetsTheWaitingOrder(t *testing.T) {
 
 func (w *world) takesIn(kind string, data string) *httptest.ResponseRecorder {
 	body := `{"specversion":"1.0","id":"ticket/ord_1/3","source":"dishmesh/restaurant","type":"fooddelivery.` + kind +
-		`","subject":"ord_1","time":"2026-01-01T12:00:00Z","datacontenttype":"application/json","data":` + data + `}`
+		`","subject":"ord_1","sequence":"3","time":"2026-01-01T12:00:00Z","datacontenttype":"application/json","data":` + data + `}`
 	r := httptest.NewRequest(http.MethodPost, topic.Path(cloudevent.Topic("restaurant")), strings.NewReader(body))
 	rec := httptest.NewRecorder()
 	w.http.ServeHTTP(rec, r)

@@ -115,7 +115,8 @@ func (s *Service) Routes(r *mux.Router) {
 	} {
 		r.Handle(route.path, route.h).Methods(route.method)
 	}
-	s.topics.Handle(r, cloudevent.Topic("restaurant"), topic.Standard, s.onRestaurant)
+	s.topics.Handle(r, s.subscriptions()...)
+	s.deliveries.Serve(r)
 }
 
 // Ready implements run.Readier.

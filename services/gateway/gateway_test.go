@@ -22,6 +22,7 @@ import (
 	"github.com/dishmesh/dishmesh/services/internal/ids"
 	"github.com/dishmesh/dishmesh/services/internal/problem"
 	"github.com/dishmesh/dishmesh/services/internal/run/runtest"
+	"github.com/dishmesh/dishmesh/services/internal/sidecar"
 	"github.com/dishmesh/dishmesh/services/internal/sidecar/sidecartest"
 	"github.com/dishmesh/dishmesh/services/internal/web"
 	"github.com/dishmesh/dishmesh/services/user/userapi"
@@ -31,6 +32,9 @@ var update = flag.Bool("update", false, "write the golden files")
 
 var testConfig = Config{PublicAddr: "127.0.0.1:0", Rate: 100_000, Burst: 100_000, CredentialRate: 100_000, CredentialBurst: 100_000,
 	StreamsEach: 3, StreamBuffer: 16, StreamAge: time.Hour, Heartbeat: time.Hour}
+
+// testLimits are those of a small caller, whose breaker stays open longer than any test.
+var testLimits = sidecar.Limits{Concurrent: 8, Wait: 50 * time.Millisecond, Failures: 3, Pause: time.Hour}
 
 // proxied plays the sidecar: it gives a request to the app that dapr-app-id names.
 type proxied struct{ mesh sidecartest.Mesh }
@@ -128,6 +132,7 @@ type fixture struct {
 	*Service
 	t      *testing.T
 	mesh   sidecartest.Mesh
+	guards *sidecar.Guards
 	issuer *issuer
 	clock  *clock
 	app    http.Handler // what the sidecar sees
@@ -141,7 +146,8 @@ func newFixture(t *testing.T, edit ...func(*Config)) *fixture {
 	t.Helper()
 	d, fakes := runtest.New(t, "gateway")
 	f := &fixture{t: t, mesh: fakes.Mesh, issuer: newIssuer(), clock: &clock{}}
-	d.Proxy = func() (string, http.RoundTripper) { return "http://sidecar.test", proxied{f.mesh} }
+	f.guards = sidecar.NewGuards(testLimits, d.Log, d.Metrics)
+	d.Proxy = func() (string, http.RoundTripper) { return "http://sidecar.test", f.guards.Transport(proxied{f.mesh}) }
 	echo := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
 		f.mu.Lock()

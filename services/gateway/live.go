@@ -248,8 +248,8 @@ func (f *follower) catchUp(ctx context.Context) ([]frame, error) {
 	var list struct {
 		Events []liveEvent `json:"events"`
 	}
-	path := "/v1/orders/" + f.order + "/events?after=" + strconv.Itoa(f.last)
-	err := f.s.invoker.Invoke(ctx, sidecar.Call{App: orderapi.App, Method: get, Path: path, Out: &list, Header: h})
+	err := f.s.invoker.Invoke(ctx, sidecar.Call{App: orderapi.App, Method: get,
+		Path: "/v1/orders/" + f.order + "/events?after=" + strconv.Itoa(f.last), Out: &list, Header: h})
 	if err != nil {
 		return nil, err
 	}

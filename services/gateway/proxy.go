@@ -35,7 +35,7 @@ const statusClientClosed = 499
 type appKey struct{}
 
 // newProxy forwards requests to other apps by the sidecar at base. The app is taken from the context, see forward.
-func newProxy(base string, transport http.RoundTripper) (*httputil.ReverseProxy, error) {
+func newProxy(base string, transport http.RoundTripper, stale *staleAnswers) (*httputil.ReverseProxy, error) {
 	target, err := url.Parse(base)
 	if err != nil {
 		return nil, err
@@ -59,8 +59,20 @@ func newProxy(base string, transport http.RoundTripper) (*httputil.ReverseProxy,
 			p.Out.URL.Scheme, p.Out.URL.Host, p.Out.Host = target.Scheme, target.Host, ""
 			p.Out.URL.RawPath = "" // the path's variables are plain, see pathValue
 		},
-		ModifyResponse: cleanAnswer,
-		ErrorHandler:   failForward,
+		ModifyResponse: func(resp *http.Response) error {
+			if resp.StatusCode >= 500 && stale.has(resp.Request) {
+				return problem.Read(resp)
+			}
+			if err := cleanAnswer(resp); err != nil {
+				return err
+			}
+			return stale.keep(resp)
+		},
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			if r.Context().Err() != nil && !errors.Is(r.Context().Err(), context.DeadlineExceeded) || !stale.show(w, r) {
+				failForward(w, r, err)
+			}
+		},
 	}, nil
 }
 

@@ -17,8 +17,6 @@ import (
 	"github.com/gorilla/mux"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/dishmesh/dishmesh/services/delivery/deliveryapi"
-	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
 	"github.com/dishmesh/dishmesh/services/internal/run"
 	"github.com/dishmesh/dishmesh/services/internal/sidecar"
 	"github.com/dishmesh/dishmesh/services/internal/topic"
@@ -98,7 +96,7 @@ func build(d *run.Deps, cfg Config, now func() time.Time) (*Service, error) {
 		return nil, err
 	}
 	base, transport := d.Proxy()
-	proxy, err := newProxy(base, transport)
+	proxy, err := newProxy(base, transport, newStaleAnswers(now, d.Metrics))
 	if err != nil {
 		return nil, fmt.Errorf("address of the sidecar: %w", err)
 	}
@@ -127,9 +125,7 @@ func build(d *run.Deps, cfg Config, now func() time.Time) (*Service, error) {
 
 // Routes takes events in from the sidecar, and hears of its starts.
 func (s *Service) Routes(r *mux.Router) {
-	for _, entity := range []string{"order", "payment", "restaurant", "delivery", deliveryapi.LocationEntity} {
-		s.topics.Handle(r, cloudevent.Topic(entity), topic.Standard, s.hub.handle)
-	}
+	s.topics.Handle(r, s.subscriptions()...)
 }
 
 // watchSidecar tells live streams when the sidecar was away: events were missed while there was none, and some will

@@ -151,7 +151,7 @@ func cacheable(w http.ResponseWriter, r *http.Request, v any) error {
 	tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
 	h := w.Header()
 	h.Set("ETag", tag)
-	h.Set("Cache-Control", "public, max-age=5")
+	h.Set("Cache-Control", "public, max-age=5, stale-if-error=3600") // RFC 5861: better an old menu than none
 	if matches(r.Header.Values("If-None-Match"), tag) {
 		w.WriteHeader(http.StatusNotModified)
 		return nil

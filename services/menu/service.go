@@ -63,6 +63,7 @@ func (s *Service) Routes(r *mux.Router) {
 	r.Handle("/v1/restaurants/{restaurant}/items/{item}", web.HandlerFunc(s.handlePatchItem)).Methods("PATCH")
 	path, handler := menuapi.NewMenuServiceHandler(calls{s}, rpc.HandlerOptions())
 	r.PathPrefix(path).Handler(handler)
+	s.store.Serve(r)
 }
 
 // Ready implements run.Readier.

@@ -3,8 +3,10 @@ package notification
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
+	"github.com/dishmesh/dishmesh/services/internal/inbox"
 	"github.com/dishmesh/dishmesh/services/internal/outbox"
 	"github.com/dishmesh/dishmesh/services/internal/sidecar"
 )
@@ -58,6 +60,8 @@ type writing struct {
 	alone   bool            // more effects may follow under key, so it must not go by another's
 	effects []outbox.Effect
 	ops     []sidecar.Op
+	receipt *inbox.Receipt // of the event, if nothing more is owed by it
+	more    []*writing     // whose effects and ops these are, if of several
 }
 
 // writeTogether records several events in one transaction. One whose keys another one writes, such as the list of the
@@ -85,6 +89,7 @@ func (s *Service) writeTogether(all []*writing) []error {
 		}
 		together.effects = append(together.effects, w.effects...)
 		together.ops = append(together.ops, w.ops...)
+		together.more = append(together.more, w)
 		members = append(members, i)
 	}
 	if len(members) == 0 {
@@ -112,5 +117,30 @@ func (w *writing) meets(taken map[string]bool) bool {
 func (s *Service) write(w *writing) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), batchTimeout)
 	defer cancel()
-	return s.deps.Outbox.Commit(ctx, w.key, w.effects, w.ops...)
+	ops := w.ops
+	receipts := []*inbox.Receipt{w.receipt}
+	for _, m := range w.more {
+		receipts = append(receipts, m.receipt)
+	}
+	for _, r := range receipts {
+		op, pending, err := r.Op()
+		if err != nil {
+			return err
+		}
+		if pending {
+			ops = append(slices.Clip(ops), op)
+		}
+	}
+	err := s.deps.Outbox.Commit(inbox.Detach(ctx), w.key, w.effects, ops...)
+	switch {
+	case err == nil:
+		for _, r := range receipts {
+			r.Written()
+		}
+	case errors.Is(err, sidecar.ErrConflict):
+		if taken, checkErr := inbox.Check(ctx, s.deps.State, receipts...); checkErr == nil && taken {
+			return inbox.ErrTaken
+		}
+	}
+	return err
 }

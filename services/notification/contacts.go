@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
+	"github.com/dishmesh/dishmesh/services/internal/inbox"
 	"github.com/dishmesh/dishmesh/services/internal/problem"
 	"github.com/dishmesh/dishmesh/services/internal/sidecar"
 	"github.com/dishmesh/dishmesh/services/internal/web"
@@ -78,8 +79,13 @@ func (s *Service) onUserEvent(ctx context.Context, e cloudevent.Event) error {
 	if f.UserID == "" {
 		return problem.New(problem.InvalidRequest, "event %s names no user", e.ID)
 	}
-	c, err := s.learn(ctx, f, e.Seq())
-	if err != nil || e.Name() != userapi.EventRegistered || f.Role != web.RoleCustomer {
+	welcome := e.Name() == userapi.EventRegistered && f.Role == web.RoleCustomer
+	first := ctx
+	if welcome { // that the message went out is what the event is done by
+		first = inbox.Detach(ctx)
+	}
+	c, err := s.learn(first, f, e.Seq())
+	if err != nil || !welcome {
 		return err
 	}
 	return s.tell(ctx, e, notice{user: f.UserID, contact: &c})
@@ -112,7 +118,7 @@ func (s *Service) learn(ctx context.Context, f userFact, version int) (contact, 
 			return c, fmt.Errorf("contact %s: %w", f.UserID, err)
 		}
 		err = s.deps.State.Transact(ctx, sidecar.Op{Key: contactKey(f.UserID), Value: value, ETag: item.ETag, Create: !item.Exists()})
-		if err == nil || !errors.Is(err, sidecar.ErrConflict) {
+		if err == nil || !errors.Is(err, sidecar.ErrConflict) || errors.Is(err, inbox.ErrTaken) {
 			return c, err
 		}
 		if try == writeAttempts {

@@ -15,15 +15,16 @@ import (
 // maxListed bounds how many notifications of a person are listed, and how many causes are kept for that.
 const maxListed = 50
 
-// inbox lists the newest causes that a person was told of, newest first. What was told is in their records.
-type inbox struct {
+// mailbox lists the newest causes that a person was told of, newest first. What was told is in their records.
+type mailbox struct {
 	IDs []string `json:"ids"`
 }
 
-func inboxKey(user string) string { return "inbox/" + user }
+// mailboxKey has two parts, unlike the keys of package inbox.
+func mailboxKey(user string) string { return "inbox/" + user }
 
 // add puts id in front and reports whether that changed anything.
-func (b *inbox) add(id string) bool {
+func (b *mailbox) add(id string) bool {
 	if slices.Contains(b.IDs, id) {
 		return false
 	}
@@ -47,14 +48,14 @@ func (s *Service) handleList(w http.ResponseWriter, r *http.Request) error {
 		}
 		limit = n
 	}
-	item, err := s.deps.State.Get(r.Context(), inboxKey(caller.Subject))
+	item, err := s.deps.State.Get(r.Context(), mailboxKey(caller.Subject))
 	if err != nil {
 		return err
 	}
-	var box inbox
+	var box mailbox
 	if item.Exists() {
 		if err := json.Unmarshal(item.Value, &box); err != nil {
-			return fmt.Errorf("%s: %w", inboxKey(caller.Subject), err)
+			return fmt.Errorf("%s: %w", mailboxKey(caller.Subject), err)
 		}
 	}
 	keys := make([]string, 0, limit)

@@ -88,25 +88,25 @@ func orderKey(order string) string { return "order/" + order }
 type view struct {
 	contact contact
 	told    told
-	inbox   inbox
+	mailbox mailbox
 	order   orderFacts
 
-	toldItem, inboxItem sidecar.Item
-	orderKnown          bool
+	toldItem, mailboxItem sidecar.Item
+	orderKnown            bool
 }
 
 // read reads all that concerns an event, together with what is read for other events of the moment.
 func (s *Service) read(ctx context.Context, e cloudevent.Event, n notice) (*view, error) {
 	id := ids.Derive("ntc", e.ID)
-	r := &reading{keys: []string{toldKey(id), inboxKey(n.user), contactKey(n.user), orderKey(n.fact.OrderID)}}
+	r := &reading{keys: []string{toldKey(id), mailboxKey(n.user), contactKey(n.user), orderKey(n.fact.OrderID)}}
 	if n.fact.OrderID == "" {
 		r.keys = r.keys[:3]
 	}
 	if err := s.reads.Do(ctx, r, e.Time); err != nil {
 		return nil, err
 	}
-	v := &view{toldItem: r.items[0], inboxItem: r.items[1]}
-	for i, into := range []any{&v.told, &v.inbox, &v.contact, &v.order}[:len(r.keys)] {
+	v := &view{toldItem: r.items[0], mailboxItem: r.items[1]}
+	for i, into := range []any{&v.told, &v.mailbox, &v.contact, &v.order}[:len(r.keys)] {
 		if r.items[i].Exists() {
 			if err := json.Unmarshal(r.items[i].Value, into); err != nil {
 				return nil, fmt.Errorf("%s: %w", r.keys[i], err)
@@ -142,9 +142,9 @@ func (s *Service) ops(e cloudevent.Event, n notice, v *view, tried bool) ([]side
 		if err := put(toldKey(v.told.ID), v.told, op); err != nil {
 			return nil, err
 		}
-		if v.inbox.add(v.told.ID) {
-			op := sidecar.Op{ETag: v.inboxItem.ETag, Create: !v.inboxItem.Exists()}
-			if err := put(inboxKey(n.user), v.inbox, op); err != nil {
+		if v.mailbox.add(v.told.ID) {
+			op := sidecar.Op{ETag: v.mailboxItem.ETag, Create: !v.mailboxItem.Exists()}
+			if err := put(mailboxKey(n.user), v.mailbox, op); err != nil {
 				return nil, err
 			}
 		}

@@ -22,9 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/dishmesh/dishmesh/services/internal/batch"
-	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
 	"github.com/dishmesh/dishmesh/services/internal/run"
-	"github.com/dishmesh/dishmesh/services/internal/topic"
 	"github.com/dishmesh/dishmesh/services/internal/web"
 	"github.com/dishmesh/dishmesh/services/notification/notificationapi"
 )
@@ -78,9 +76,6 @@ func New(d *run.Deps, cfg Config) (run.Service, error) {
 
 // Routes serves the subscriptions and the public API.
 func (s *Service) Routes(r *mux.Router) {
-	s.deps.Topics.Handle(r, cloudevent.Topic("user"), topic.Standard, s.onUserEvent)
-	for _, entity := range []string{"order", "delivery", "payment"} {
-		s.deps.Topics.Handle(r, cloudevent.Topic(entity), topic.Standard, s.onEvent)
-	}
+	s.deps.Topics.Handle(r, s.subscriptions()...)
 	r.Handle("/v1/notifications", web.HandlerFunc(s.handleList)).Methods("GET")
 }

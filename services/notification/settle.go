@@ -9,6 +9,7 @@ import (
 
 	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
 	"github.com/dishmesh/dishmesh/services/internal/correlation"
+	"github.com/dishmesh/dishmesh/services/internal/inbox"
 	"github.com/dishmesh/dishmesh/services/internal/outbox"
 	"github.com/dishmesh/dishmesh/services/internal/problem"
 	"github.com/dishmesh/dishmesh/services/internal/sidecar"
@@ -25,21 +26,34 @@ const (
 // settle records what became of a cause by all its channels, with the events that say so in the same transaction. It
 // goes on for a while when the store or the outbox is away, even if the delivery of the event was given up meanwhile.
 // The error joins those of the messages that are worth another try.
+//
+// The event's receipt goes with that record, unless a message is to be tried again: then the event is not done. If
+// another replica took the event in meanwhile, what was sent is recorded all the same, without the receipt.
 func (s *Service) settle(ctx context.Context, e cloudevent.Event, n notice, v *view, due []*delivery) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
+	receipt := inbox.From(ctx)
+	for _, d := range due {
+		if d.err != nil && !problem.Permanent(d.err) {
+			receipt = nil
+		}
+	}
+	var taken error
 	for delay := firstDelay; ; delay *= 2 {
 		var err error
 		if v == nil { // somebody else wrote, or our own write may have landed: what is there decides
 			v, err = s.read(ctx, e, n)
 		}
 		if err == nil {
-			err = s.record(ctx, e, n, v, due)
+			err = s.record(ctx, e, n, v, due, receipt)
 		}
 		if err == nil {
 			break
 		}
 		v = nil
+		if errors.Is(err, inbox.ErrTaken) {
+			taken, receipt = err, nil
+		}
 		if errors.Is(err, sidecar.ErrConflict) {
 			delay = firstDelay
 		}
@@ -59,11 +73,11 @@ func (s *Service) settle(ctx context.Context, e cloudevent.Event, n notice, v *v
 			again = append(again, fmt.Errorf("%s by %s: %w", d.cause, d.channel, d.err))
 		}
 	}
-	return errors.Join(again...)
+	return errors.Join(append(again, taken)...)
 }
 
 // record brings v up to date with what became of the sends and writes it.
-func (s *Service) record(ctx context.Context, e cloudevent.Event, n notice, v *view, due []*delivery) error {
+func (s *Service) record(ctx context.Context, e cloudevent.Event, n notice, v *view, due []*delivery, receipt *inbox.Receipt) error {
 	var sent, failed []*notificationapi.Channel
 	tried, complete := false, !v.toldItem.Exists()
 	for _, d := range due {
@@ -101,7 +115,7 @@ func (s *Service) record(ctx context.Context, e cloudevent.Event, n notice, v *v
 	if err != nil || len(ops) == 0 {
 		return err
 	}
-	return s.writes.Do(ctx, &writing{ctx: ctx, key: v.told.ID, alone: !complete, effects: effects, ops: ops}, e.Time)
+	return s.writes.Do(ctx, &writing{ctx: ctx, key: v.told.ID, alone: !complete, effects: effects, ops: ops, receipt: receipt}, e.Time)
 }
 
 // judge writes the outcome of a send to its state and names it.

@@ -67,7 +67,9 @@ func TestStoreAwayAfterSend(t *testing.T) {
 			}
 			return nil
 		})
-		s.deliverAll(placed)
+		now := placed
+		now.Time = time.Now() // in this bubble's time
+		s.deliverAll(now)
 		want := []string{"mail ada@example.org: Your order GHJKMN at Da Rosa", "push usr_1: Order placed"}
 		if diff := cmp.Diff(want, s.messages()); diff != "" {
 			t.Errorf("messages (-want +got):\n%s", diff)

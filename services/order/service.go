@@ -118,8 +118,8 @@ func (s *Service) Routes(r *mux.Router) {
 	r.Handle("/v1/orders/{order}", web.HandlerFunc(s.handleGet)).Methods("GET")
 	r.Handle("/v1/orders/{order}/events", web.HandlerFunc(s.handleEvents)).Methods("GET")
 	r.Handle("/v1/orders/{order}/cancel", web.HandlerFunc(s.handleCancel)).Methods("POST")
-	s.topics.Handle(r, cloudevent.Topic("restaurant"), topic.Money, s.onRestaurant)
-	s.topics.Handle(r, cloudevent.Topic("delivery"), topic.Money, s.onDelivery)
+	s.topics.Handle(r, s.subscriptions()...)
+	s.orders.Serve(r)
 	if s.bench != nil {
 		r.Handle("/internal/bench/noop", web.HandlerFunc(s.bench.handle)).Methods("POST")
 	}

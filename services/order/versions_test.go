@@ -78,10 +78,11 @@ func newReader(t *testing.T, app string, read func(cloudevent.Event) (int64, err
 	var total int64
 	r := reader{mux.NewRouter(), &sidecartest.Publisher{}, func() int64 { return total }}
 	s := topic.New(t.Context(), app, r.pub, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
-	s.Handle(r.router, cloudevent.Topic("order"), topic.Money, func(_ context.Context, e cloudevent.Event) (err error) {
-		total, err = read(e)
-		return err
-	})
+	s.Handle(r.router, topic.Subscription{Topic: cloudevent.Topic("order"), Schedule: topic.Money, Types: []string{orderapi.EventDelivered},
+		Handler: func(_ context.Context, e cloudevent.Event) (err error) {
+			total, err = read(e)
+			return err
+		}})
 	return r
 }
 

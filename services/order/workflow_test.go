@@ -3,6 +3,7 @@ package order
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ import (
 type scene struct {
 	name    string
 	answers map[string]any      // by activity; an error fails it; default: done
+	first   map[string]error    // fails an activity the first time only
 	signals map[string][]signal // raised after the activity has run
 	calls   []string            // the exact list of activities that must run, in order
 	status  orderapi.Status
@@ -63,6 +65,16 @@ func list(steps []string, undone []string, tail ...string) []string {
 func scenes() []scene {
 	return []scene{
 		{name: "all goes well", signals: happy, calls: forward, status: orderapi.PickedUp},
+
+		{name: "payment away for a moment", first: map[string]error{stepAuthorize: errDown}, signals: happy,
+			calls: list([]string{stepAuthorize}, forward), status: orderapi.PickedUp},
+		{name: "kitchen away for a moment", first: map[string]error{stepTicket: errDown}, signals: with(happy, stepTicket, signal{Kind: kitchenAccepted}),
+			calls: list([]string{stepAuthorize, stepTicket}, forward[1:]), status: orderapi.PickedUp},
+		{name: "delivery away for a moment", first: map[string]error{stepDispatch: errDown}, signals: happy,
+			calls: list(forward, []string{stepDispatch}), status: orderapi.PickedUp},
+		{name: "a callee away while it is undone", answers: map[string]any{stepCapture: refused("payment_declined")}, first: map[string]error{undoTicket: errDown}, signals: happy,
+			calls:  list(forward[:3], []string{undoCapture, undoTicket, undoTicket, undoAuthorize}, stepEnd),
+			status: orderapi.Declined, end: ending{Status: orderapi.Declined, Reason: "payment_declined"}},
 
 		{name: "card declined", answers: map[string]any{stepAuthorize: refused("payment_declined")}, signals: happy,
 			calls: list(forward[:1], undoNone, stepEnd), status: orderapi.Declined, end: ending{Status: orderapi.Declined, Reason: "payment_declined"}},
@@ -159,11 +171,15 @@ func TestSaga(t *testing.T) {
 			}
 			mu.Lock()
 			sc := running[id]
+			again := slices.Contains(calls[id], name)
 			calls[id] = append(calls[id], name)
 			if name == stepEnd {
 				ends[id] = end
 			}
 			mu.Unlock()
+			if err := sc.first[name]; err != nil && !again {
+				return nil, err
+			}
 			for _, sig := range sc.signals[name] {
 				if err := client.RaiseEvent(actx.Context(), id, signalEvent, workflow.WithEventPayload(sig)); err != nil {
 					return nil, err

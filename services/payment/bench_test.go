@@ -294,7 +294,7 @@ func (b *bench) deliver(order string) string {
 	}
 	body, err := json.Marshal(cloudevent.Event{
 		SpecVersion: "1.0", ID: "order/" + order + "/4", Source: "dishmesh/order", Type: "fooddelivery.order.delivered",
-		Subject: order, Time: time.Now(), DataContentType: "application/json", DataSchema: schema, Data: data,
+		Subject: order, Sequence: "4", Time: time.Now(), DataContentType: "application/json", DataSchema: schema, Data: data,
 	})
 	if err != nil {
 		b.t.Fatal(err)

@@ -12,7 +12,6 @@ import (
 	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
 	"github.com/dishmesh/dishmesh/services/internal/eventstore"
 	"github.com/dishmesh/dishmesh/services/internal/run"
-	"github.com/dishmesh/dishmesh/services/internal/topic"
 	"github.com/dishmesh/dishmesh/services/internal/web"
 	"github.com/dishmesh/dishmesh/services/payment/paymentapi"
 )
@@ -62,7 +61,8 @@ func (s *Service) Routes(r *mux.Router) {
 	r.Handle("/internal/payments/{order}/refund", web.HandlerFunc(s.handleRefund)).Methods("POST")
 	r.Handle("/internal/payments/{order}", web.HandlerFunc(s.handleInternalGet)).Methods("GET")
 	r.Handle("/v1/payments/{order}", web.HandlerFunc(s.handleGet)).Methods("GET")
-	s.deps.Topics.Handle(r, cloudevent.Topic("order"), topic.Money, s.onOrderEvent)
+	s.deps.Topics.Handle(r, s.subscriptions()...)
+	s.store.Serve(r)
 }
 
 // history gives the state of a payment and the events behind it; version 0 if there are none.

@@ -106,8 +106,8 @@ func (s *Service) Routes(r *mux.Router) {
 	r.Handle("/v1/quotes", web.HandlerFunc(s.handleQuote)).Methods("POST")
 	path, handler := pricingapi.NewPricingServiceHandler(calls{s}, rpc.HandlerOptions())
 	r.PathPrefix(path).Handler(handler)
-	s.topics.Handle(r, cloudevent.Topic("menu"), topic.Standard, s.takeMenuEvent)
-	s.topics.Handle(r, cloudevent.Topic("order"), topic.Standard, s.takeOrderEvent)
+	s.topics.Handle(r, s.subscriptions()...)
+	s.surge.zones.Serve(r)
 }
 
 // Ready implements run.Readier.

@@ -21,7 +21,7 @@ import (
 // event delivers an event as the sidecar does.
 func (f *fixture) event(entity, name, subject string, sequence int) {
 	f.t.Helper()
-	body, err := json.Marshal(cloudevent.Event{SpecVersion: "1.0", ID: fmt.Sprintf("%s/%s/%d", entity, subject, sequence), Source: "test",
+	body, err := json.Marshal(cloudevent.Event{SpecVersion: "1.0", ID: fmt.Sprintf("%s/%s/%d", entity, subject, sequence), Source: "dishmesh/" + entity,
 		Type: cloudevent.Prefix + name, Subject: subject, Time: f.clock.now(), Sequence: strconv.Itoa(sequence), Data: json.RawMessage("{}")})
 	if err != nil {
 		f.t.Fatal(err)

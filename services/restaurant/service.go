@@ -57,7 +57,7 @@ func New(d *run.Deps, cfg Config) (run.Service, error) {
 	return &Service{
 		cfg: cfg, log: d.Log, state: d.State, boards: map[string]board{}, turns: turns{m: map[string]*turn{}},
 		tickets: eventstore.New(d.State, d.UseOutbox(), eventstore.Options[ticket]{
-			Name: "ticket", Source: "dishmesh/" + d.Name, Topic: cloudevent.Topic("restaurant"), Events: restaurantapi.Events, Apply: apply,
+			Name: restaurantapi.Stream, Source: "dishmesh/" + d.Name, Topic: cloudevent.Topic("restaurant"), Events: restaurantapi.Events, Apply: apply,
 		}),
 	}, nil
 }
@@ -81,6 +81,7 @@ func (s *Service) Routes(r *mux.Router) {
 	} {
 		r.Handle(route.path, route.h).Methods(route.method)
 	}
+	s.tickets.Serve(r)
 }
 
 // Ready implements run.Readier.

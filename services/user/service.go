@@ -101,6 +101,7 @@ func (s *Service) Routes(r *mux.Router) {
 	handle(http.MethodPost, "/v1/tokens/refresh", s.handleRefresh)
 	handle(http.MethodPost, "/v1/tokens/revoke", s.handleRevoke)
 	handle(http.MethodGet, userapi.KeySetPath, s.handleKeySet)
+	s.accounts.Serve(r)
 }
 
 // Run keeps the signing keys fresh and creates the accounts of ACCOUNTS_FILE that are missing.

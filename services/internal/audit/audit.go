@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dishmesh/dishmesh/services/order/orderapi"
@@ -27,6 +28,8 @@ type Config struct {
 	Wait     time.Duration // how long to wait for orders to end
 	Patience time.Duration // how long an order may stand still before it counts as stuck; default 5 min
 	Strict   bool          // an order that has not ended is a violation at once
+	// Since leaves out what has not changed since: who audits often looks at what is new, and at all of it in the end.
+	Since    time.Time
 	Progress func(inFlight int)
 	Now      func() time.Time
 }
@@ -35,6 +38,18 @@ type Config struct {
 type Streams struct {
 	Order, Payment, Ticket, Delivery Stream
 	Others                           []Stream // only their sequences and heads are checked
+}
+
+// since gives the streams without what has not changed since.
+func (s Streams) since(t time.Time) Streams {
+	s.Others = slices.Clone(s.Others)
+	for _, stream := range []*Stream{&s.Order, &s.Payment, &s.Ticket, &s.Delivery} {
+		stream.since = t
+	}
+	for i := range s.Others {
+		s.Others[i].since = t
+	}
+	return s
 }
 
 // Report is the outcome.
@@ -74,6 +89,7 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 	if cfg.Patience == 0 {
 		cfg.Patience = defaultPatience
 	}
+	cfg.Streams = cfg.Streams.since(cfg.Since)
 	if cfg.Wait > 0 {
 		settled, err := cfg.await(ctx)
 		if err != nil {

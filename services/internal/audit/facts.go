@@ -319,7 +319,9 @@ func (f *facts) readJournal() error {
 			f.notes = append(f.notes, fmt.Sprintf("line %d of the customers' journal is torn and was left out", n+1))
 			continue
 		}
-		f.journal = append(f.journal, a)
+		if !a.AcknowledgedAt.Before(f.cfg.Since) {
+			f.journal = append(f.journal, a)
+		}
 	}
 	return nil
 }
@@ -331,7 +333,7 @@ func (f *facts) readBook() error {
 		return fmt.Errorf("the acquirer's book can't be read: %w", err)
 	}
 	for _, op := range ops {
-		if op.Outcome != acquirer.Approved {
+		if op.Outcome != acquirer.Approved || op.Time.Before(f.cfg.Since) {
 			continue
 		}
 		m := movement{op.Kind, op.Amount, op.AuthorizationID, op.Time}

@@ -19,6 +19,8 @@ type Stream struct {
 	Name string
 	// Replay gives the state that follows from events, which must be the head's. Nil: heads are not compared.
 	Replay func([]cloudevent.Event) (any, error)
+
+	since time.Time // aggregates that have not changed since are left out
 }
 
 // history is one aggregate as it is stored.
@@ -41,6 +43,7 @@ type storedHead struct {
 // about a store that is damaged.
 func (s Stream) each(ctx context.Context, from Snapshot, visit func(history) error) error {
 	var current *history
+	left := "" // id that is left out
 	flush := func() error {
 		if current == nil {
 			return nil
@@ -49,6 +52,9 @@ func (s Stream) each(ctx context.Context, from Snapshot, visit func(history) err
 	}
 	err := from.Each(ctx, s.Name+"/", func(key string, value []byte) error {
 		id, seq, isEvent := split(strings.TrimPrefix(key, s.Name+"/"))
+		if isEvent && id == left {
+			return nil
+		}
 		if current == nil || current.id != id {
 			if err := flush(); err != nil {
 				return err
@@ -59,6 +65,10 @@ func (s Stream) each(ctx context.Context, from Snapshot, visit func(history) err
 			var h storedHead
 			if err := json.Unmarshal(value, &h); err != nil {
 				return fmt.Errorf("%s: the head is damaged: %w", key, err)
+			}
+			if h.At.Before(s.since) {
+				left, current = id, nil
+				return nil
 			}
 			current.hasHead, current.version, current.at, current.state = true, h.Version, h.At, h.State
 			return nil

@@ -30,12 +30,14 @@ func newBench() *cobra.Command {
   - orders per second in closed loops, whole saga, durable;
   - no-op workflows per second with as many activities and waits, on the same store, and the ratio of the two. For this the
     order service must be started with BENCH=1: ` + "`dishmesh up --time-scale 0 --set order.BENCH=1`" + `;
-  - how long it takes until an order is accepted, in an open loop at half the best rate.
+  - how long it takes until an order is accepted, in an open loop at half the best rate;
+  - how late consumers get events, in an open loop at --event-rate, from the metrics of the services.
 A short load before them warms everything up and does not count. The city should not wait: time scale 0.
 
 Prints a Markdown table. JSON keys: time_scale, closed [{concurrency, orders, ended, stuck, orders_per_second, accept_ms,
 delivered_ms {count, p50, p90, p99, max}, noops {workflows, ended, seconds, per_second}, ratio}], half {rate, orders, ended, stuck,
-late, orders_per_second, accept_ms}, noop_problem.
+late, orders_per_second, accept_ms}, events {rate, orders, ended, late, consumers [{consumer, topic, count, p50_ms, p99_ms}]},
+noop_problem.
 Exit codes: 0 measured and no order stuck, 1 otherwise, 2 wrong flag, 3 no platform is running, 130 interrupted.`,
 		Args: cobra.NoArgs,
 	}
@@ -44,12 +46,13 @@ Exit codes: 0 measured and no order stuck, 1 otherwise, 2 wrong flag, 3 no platf
 	fl.IntVar(&plan.Orders, "orders", 200, "orders of each run")
 	fl.IntSliceVar(&plan.Concurrency, "concurrency", []int{10, 40}, "orders in flight of each closed loop")
 	fl.IntVar(&plan.Noops, "noops", 200, "no-op workflows of each measurement; 0: none")
+	fl.Float64Var(&plan.EventRate, "event-rate", 5, "orders per second at which the lag of events is measured; 0: it is not")
 	fl.IntVar(&customers, "customers", 10, "how many customers the orders are of")
 	fl.Uint64Var(&seed, "seed", 1, "of all choices")
 	fl.BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if plan.Orders < 1 || plan.Noops < 0 || customers < 1 || len(plan.Concurrency) == 0 {
-			return usageError("--orders, --customers and --concurrency must be at least 1, --noops not negative")
+		if plan.Orders < 1 || plan.Noops < 0 || plan.EventRate < 0 || customers < 1 || len(plan.Concurrency) == 0 {
+			return usageError("--orders, --customers and --concurrency must be at least 1, --noops and --event-rate not negative")
 		}
 		for _, n := range plan.Concurrency {
 			if n < 1 {
@@ -111,8 +114,12 @@ func runBench(cmd *cobra.Command, plan load.Plan, customers int, seed uint64, fl
 	}
 	defer func() { _ = c.journal.Close() }() // every line is on the disk already
 	drive := func(ctx context.Context, cfg load.Config) (load.Report, error) { return c.drive(ctx, progress, cfg) }
+	meter := load.Metrics{Ports: map[string]int{}}
+	for app, endpoint := range info.Apps {
+		meter.Ports[app] = endpoint.AppPort
+	}
 	say := func(what string) { fmt.Fprintln(progress, what) }
-	b, err := load.Measure(ctx, plan, load.Config{Seed: seed, Timeout: time.Minute}, drive, noops, say)
+	b, err := load.Measure(ctx, plan, load.Config{Seed: seed, Timeout: time.Minute}, drive, noops, meter, say)
 	b.TimeScale = info.TimeScale
 	return b, err
 }

@@ -1,5 +1,5 @@
 // Package cloudevent is the envelope of every event: CloudEvents 1.0 in its JSON format, with the extensions
-// partitionkey, sequence, correlationid and traceparent.
+// partitionkey, sequence, trail, correlationid and traceparent.
 package cloudevent
 
 import (
@@ -28,6 +28,7 @@ type Event struct {
 	DataContentType string          `json:"datacontenttype"`
 	DataSchema      string          `json:"dataschema,omitempty"` // names the message and version of the data, see package contract
 	Sequence        string          `json:"sequence,omitempty"`   // within the aggregate, from 1
+	Trail           string          `json:"trail,omitempty"`      // what came before it in the stream, see trail.go
 	CorrelationID   string          `json:"correlationid,omitempty"`
 	TraceParent     string          `json:"traceparent,omitempty"`
 	Data            json.RawMessage `json:"data"`

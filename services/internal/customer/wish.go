@@ -129,9 +129,9 @@ func Plain() Wish { return Wish{Name: "ok", Card: CardOK, May: well()} }
 // searching is the slack of an order that no courier takes: a minute by default is searched for one.
 const searching = 90 * time.Second
 
-// mishaps lists what befalls a fifth of mixed orders. A kitchen that ignores an order is not among them: the order
+// Mishaps lists what befalls a fifth of mixed orders. A kitchen that ignores an order is not among them: the order
 // ends at the kitchen's deadline of two minutes, and nothing else happens.
-func mishaps() []Wish {
+func Mishaps() []Wish {
 	cancel := func(point string) Wish {
 		return Wish{Name: "cancel after " + point, Card: CardOK, CancelAfter: point, May: well(orderapi.Cancelled)}
 	}
@@ -163,7 +163,7 @@ func MixedWish(seed uint64, i int) Wish {
 	if i%5 != 4 {
 		return Plain()
 	}
-	all := mishaps()
+	all := Mishaps()
 	turns := rand.New(rand.NewPCG(seed, 0)).Perm(len(all))
 	return all[turns[i/5%len(all)]]
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"math"
 	"math/rand/v2"
 	"strconv"
 	"sync"
@@ -19,6 +20,7 @@ import (
 	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
 	"github.com/dishmesh/dishmesh/services/internal/contract"
 	"github.com/dishmesh/dishmesh/services/internal/correlation"
+	"github.com/dishmesh/dishmesh/services/internal/inbox"
 	"github.com/dishmesh/dishmesh/services/internal/outbox"
 	"github.com/dishmesh/dishmesh/services/internal/problem"
 	"github.com/dishmesh/dishmesh/services/internal/sidecar"
@@ -67,6 +69,7 @@ type head[S any] struct {
 	Version int       `json:"version"`
 	At      time.Time `json:"at"`
 	State   S         `json:"state"`
+	Trail   string    `json:"trail,omitempty"` // of the next event; a head from before there were trails has none
 }
 
 func (s *Store[S]) headKey(id string) string { return s.opt.Name + "/" + id }
@@ -118,7 +121,7 @@ func (s *Store[S]) Update(ctx context.Context, id string, decide func(state S, v
 		if err == nil {
 			return next.State, next.Version, nil
 		}
-		if !errors.Is(err, sidecar.ErrConflict) {
+		if !errors.Is(err, sidecar.ErrConflict) || errors.Is(err, inbox.ErrTaken) {
 			return h.State, h.Version, err
 		}
 		if try == attempts {
@@ -149,7 +152,7 @@ func (s *Store[S]) append(ctx context.Context, id string, h head[S], etag string
 		ev := cloudevent.Event{
 			SpecVersion: "1.0", ID: s.opt.Name + "/" + id + "/" + strconv.Itoa(h.Version), Source: s.opt.Source,
 			Type: cloudevent.Prefix + e.Type, Subject: id, Time: now, DataContentType: "application/json", DataSchema: schema,
-			Sequence: strconv.Itoa(h.Version), CorrelationID: correlationID,
+			Sequence: strconv.Itoa(h.Version), Trail: h.Trail, CorrelationID: correlationID,
 			TraceParent: correlation.From(ctx).TraceParent, Data: data,
 		}
 		if h.State, err = s.opt.Apply(h.State, ev); err != nil {
@@ -164,6 +167,11 @@ func (s *Store[S]) append(ctx context.Context, id string, h head[S], etag string
 		if topic == "" {
 			topic = s.opt.Topic
 		}
+		action := cloudevent.Action(e.Type)
+		if topic == "" || topic != s.opt.Topic {
+			action = cloudevent.Elsewhere
+		}
+		h.Trail = cloudevent.ExtendTrail(h.Trail, action)
 		if topic != "" {
 			effect, err := outbox.Publish(topic, ev)
 			if err != nil {
@@ -187,28 +195,35 @@ func (s *Store[S]) append(ctx context.Context, id string, h head[S], etag string
 
 // History gives the events after a version, in order.
 func (s *Store[S]) History(ctx context.Context, id string, after int) ([]cloudevent.Event, error) {
+	events, _, err := s.history(ctx, id, after, math.MaxInt)
+	return events, err
+}
+
+// history gives at most limit events after a version, and the version that the aggregate has.
+func (s *Store[S]) history(ctx context.Context, id string, after, limit int) ([]cloudevent.Event, int, error) {
 	_, version, err := s.Load(ctx, id)
 	if err != nil || version <= after {
-		return nil, err
+		return nil, version, err
 	}
-	keys := make([]string, 0, version-after)
-	for seq := after + 1; seq <= version; seq++ {
-		keys = append(keys, s.eventKey(id, seq))
+	n := min(limit, version-after)
+	keys := make([]string, n)
+	for i := range keys {
+		keys[i] = s.eventKey(id, after+1+i)
 	}
 	items, err := s.state.GetBulk(ctx, keys)
 	if err != nil {
-		return nil, err
+		return nil, version, err
 	}
 	events := make([]cloudevent.Event, len(items))
 	for i, item := range items {
 		if !item.Exists() {
-			return nil, fmt.Errorf("%s %s: event %d is missing", s.opt.Name, id, after+1+i)
+			return nil, version, fmt.Errorf("%s %s: event %d is missing", s.opt.Name, id, after+1+i)
 		}
 		if err := json.Unmarshal(item.Value, &events[i]); err != nil {
-			return nil, fmt.Errorf("%s %s: event %d: %w", s.opt.Name, id, after+1+i, err)
+			return nil, version, fmt.Errorf("%s %s: event %d: %w", s.opt.Name, id, after+1+i, err)
 		}
 	}
-	return events, nil
+	return events, version, nil
 }
 
 // At rebuilds the state at a version from the events alone.

@@ -99,7 +99,7 @@ func TestUpdate(t *testing.T) {
 	got := s.fakes.Publisher.Sent()[1]
 	wantEvent := cloudevent.Event{
 		SpecVersion: "1.0", ID: "account/acc_1/2", Source: "dishmesh/bank", Type: "fooddelivery.account.moved", Subject: "acc_1",
-		DataContentType: "application/json", DataSchema: "proto:google.protobuf.Struct", Sequence: "2", CorrelationID: "acc_1", TraceParent: traceParent, Data: json.RawMessage(`{"amount":-2,"who":"bob"}`),
+		DataContentType: "application/json", DataSchema: "proto:google.protobuf.Struct", Sequence: "2", Trail: "moved", CorrelationID: "acc_1", TraceParent: traceParent, Data: json.RawMessage(`{"amount":-2,"who":"bob"}`),
 	}
 	if diff := cmp.Diff(wantEvent, got.Event, cmpopts.IgnoreFields(cloudevent.Event{}, "Time")); diff != "" || got.Topic != "fooddelivery.account" {
 		t.Errorf("published on %s (-want +got):\n%s", got.Topic, diff)

@@ -15,6 +15,8 @@ type Plan struct {
 	Orders      int   // of each run
 	Concurrency []int // of each closed loop
 	Noops       int   // workflows of each measurement of the runtime alone; 0: none
+	// EventRate is the pace of orders per second at which the lag of events is measured; 0: it is not.
+	EventRate float64
 }
 
 // Bench is the result of a benchmark. Its JSON keys are stable.
@@ -23,6 +25,8 @@ type Bench struct {
 	Closed    []Closed `json:"closed"`
 	// Half is an open loop at half the best rate of the closed ones.
 	Half Half `json:"half"`
+	// Events is an open loop at a steady pace; null: not measured.
+	Events *Events `json:"events"`
 	// NoopProblem says why there are no figures of no-op workflows; "" if there are.
 	NoopProblem string `json:"noop_problem"`
 }
@@ -60,8 +64,8 @@ type Drive func(ctx context.Context, cfg Config) (Report, error)
 const openLoopPlaces = 100
 
 // Measure runs the plan: first a short load that warms everything up and does not count, then the closed loops, each
-// with its no-op workflows, then the open loop. say hears what is being done.
-func Measure(ctx context.Context, plan Plan, cfg Config, drive Drive, noops NoopRunner, say func(string)) (Bench, error) {
+// with its no-op workflows, then the open loop, then the lag of events. say hears what is being done.
+func Measure(ctx context.Context, plan Plan, cfg Config, drive Drive, noops NoopRunner, meter LagMeter, say func(string)) (Bench, error) {
 	b := Bench{Closed: []Closed{}}
 	if plan.Noops == 0 {
 		b.NoopProblem = "not asked for"
@@ -121,6 +125,22 @@ func Measure(ctx context.Context, plan Plan, cfg Config, drive Drive, noops Noop
 		Rate: rate, Orders: r.Orders, Ended: r.Ended, Stuck: r.Stuck, Late: r.Late,
 		OrdersPerSecond: r.OrdersPerSecond, Accept: r.Accept,
 	}
+	if plan.EventRate == 0 {
+		return b, nil
+	}
+	before, err := meter.Lags(ctx)
+	if err != nil {
+		return b, err
+	}
+	r, err = run(fmt.Sprintf("events, open loop, %g per s", plan.EventRate), plan.Orders, openLoopPlaces, plan.EventRate)
+	if err != nil {
+		return b, err
+	}
+	after, err := meter.Lags(ctx)
+	if err != nil {
+		return b, err
+	}
+	b.Events = &Events{Rate: plan.EventRate, Orders: r.Orders, Ended: r.Ended, Late: r.Late, Consumers: after.since(before)}
 	return b, nil
 }
 
@@ -139,6 +159,9 @@ func (b Bench) Print(w io.Writer) error {
 	}
 	ew.printf("| open loop at half the best rate, %g per s | %d | %d | %.1f | – | – | %s / %s | – |\n", b.Half.Rate, b.Half.Ended,
 		b.Half.Stuck, b.Half.OrdersPerSecond, ms(b.Half.Accept.P50), ms(b.Half.Accept.P99))
+	if b.Events != nil {
+		b.Events.Print(ew)
+	}
 	if b.NoopProblem != "" {
 		ew.printf("\nNo-op workflows were not measured: %s.\n", b.NoopProblem)
 	}

@@ -28,10 +28,12 @@ type Config struct {
 	Concurrency int     // orders in flight at most
 	Rate        float64 // orders per second that are begun, whatever has ended (open loop); 0: as many as fit (closed loop)
 	Mixed       bool    // a fifth of the orders meets with a mishap
-	Seed        uint64  // of all choices: the same seed gives the same orders
-	Timeout     time.Duration
-	Customers   []*customer.Customer
-	Town        *customer.Town
+	// Wishes says what befalls the i-th order; nil: nothing, or as Mixed says.
+	Wishes    func(i int) customer.Wish
+	Seed      uint64 // of all choices: the same seed gives the same orders
+	Timeout   time.Duration
+	Customers []*customer.Customer
+	Town      *customer.Town
 	// Journal gets every acknowledged order; nil: none is kept.
 	Journal *customer.Journal
 }
@@ -103,7 +105,10 @@ func (l *Load) order(ctx context.Context, i int) error {
 	rng := rand.New(rand.NewPCG(l.cfg.Seed, uint64(i)))
 	c := l.cfg.Customers[i%len(l.cfg.Customers)]
 	wish := customer.Plain()
-	if l.cfg.Mixed {
+	switch {
+	case l.cfg.Wishes != nil:
+		wish = l.cfg.Wishes(i)
+	case l.cfg.Mixed:
 		wish = customer.MixedWish(l.cfg.Seed, i)
 	}
 	o, began, err := l.place(ctx, c, rng, wish)

@@ -243,7 +243,7 @@ func TestMeasure(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			plan := load.Plan{Orders: 50, Concurrency: []int{10, 40}, Noops: tc.n}
-			b, err := load.Measure(t.Context(), plan, load.Config{}, reports, tc.noops, func(string) {})
+			b, err := load.Measure(t.Context(), plan, load.Config{}, reports, tc.noops, nil, func(string) {})
 			if err != nil {
 				t.Fatal(err)
 			}

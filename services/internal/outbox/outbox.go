@@ -69,11 +69,14 @@ type Options struct {
 
 // The points at which Options.Crash is called.
 const (
-	BeforeCommit = "before-commit"
-	AfterCommit  = "after-commit"
-	AfterEffect  = "after-effect"
-	BeforeFree   = "before-free"
+	BeforeCommit = "before-commit" // nothing is written
+	AfterCommit  = "after-commit"  // state and effects are written, nothing is done
+	AfterEffect  = "after-effect"  // an effect is done, such as an event published; others of the commit may not be
+	BeforeFree   = "before-free"   // all effects are done, and the slot still holds them
 )
+
+// Points lists them in their order.
+func Points() []string { return []string{BeforeCommit, AfterCommit, AfterEffect, BeforeFree} }
 
 // entry is what a slot holds.
 type entry struct {

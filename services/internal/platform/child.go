@@ -21,6 +21,13 @@ const (
 	startAttempts = 4
 )
 
+// The watch over parts that run: one that has not answered so often in a row hangs. Together that is well beyond the
+// pauses of a machine that is busy, and about as long as a lease of the outbox.
+const (
+	probeEvery    = 3 * time.Second
+	probeFailures = 5
+)
+
 // State of a part.
 type State string
 
@@ -30,6 +37,7 @@ const (
 	StateStarting State = "starting" // process runs, not ready yet
 	StateReady    State = "ready"
 	StateBackoff  State = "restarting" // died, waits for its next start
+	StateHeld     State = "held"       // ended on request, and not started again until it is released
 	StateStopped  State = "stopped"
 	StateFailed   State = "failed" // never became ready
 )
@@ -49,7 +57,8 @@ type child struct {
 	started  time.Time
 	restarts int
 	lastExit string
-	quick    bool // the next restart needs no back-off, because somebody asked for it
+	quick    bool          // the next restart needs no back-off, because somebody asked for it
+	held     chan struct{} // not nil: the next start waits until it is closed
 }
 
 func (c *child) setState(s State) {
@@ -72,6 +81,10 @@ func (c *child) run(ctx context.Context) {
 	backoff := firstBackoff
 	everReady := false
 	for attempt := 1; ; attempt++ {
+		if !c.awaitRelease(ctx) {
+			c.setState(StateStopped)
+			return
+		}
 		begun := time.Now()
 		err := c.once(ctx, begun, &everReady)
 		if ctx.Err() != nil {
@@ -81,9 +94,16 @@ func (c *child) run(ctx context.Context) {
 		c.mu.Lock()
 		c.lastExit, c.pid, c.cmd = err.Error(), 0, nil
 		c.state = StateBackoff
-		quick := c.quick
+		quick, held := c.quick, c.held
 		c.quick = false
+		if held != nil { // ended on request: that is no failure
+			c.restarts++
+		}
 		c.mu.Unlock()
+		if held != nil {
+			backoff = firstBackoff
+			continue
+		}
 		if !everReady && attempt >= startAttempts {
 			c.setState(StateFailed)
 			c.sup.fail(c, err)
@@ -128,7 +148,11 @@ func (c *child) once(ctx context.Context, begun time.Time, everReady *bool) erro
 	}
 	c.mu.Lock()
 	c.cmd, c.pid, c.identity, c.started = cmd, cmd.Process.Pid, identity, begun
+	held := c.held != nil
 	c.mu.Unlock()
+	if held { // while it was being started
+		c.signal(syscall.SIGKILL)
+	}
 	c.sup.changed()
 
 	exited := make(chan error, 1)
@@ -141,6 +165,9 @@ func (c *child) once(ctx context.Context, begun time.Time, everReady *bool) erro
 	}
 	becameReady := make(chan error, 1)
 	go func() { becameReady <- pollReady(readyCtx, ready) }()
+	watchCtx, endWatch := context.WithCancel(ctx)
+	defer endWatch()
+	hangs := make(chan error, 1)
 	for {
 		select {
 		case err := <-exited:
@@ -154,6 +181,7 @@ func (c *child) once(ctx context.Context, begun time.Time, everReady *bool) erro
 					close(c.ready)
 				}
 				c.sup.event(Event{Part: c.part.Name, State: StateReady, PID: cmd.Process.Pid, Took: time.Since(begun)})
+				go func() { hangs <- c.watch(watchCtx) }()
 				continue
 			}
 			if ctx.Err() != nil {
@@ -162,6 +190,13 @@ func (c *child) once(ctx context.Context, begun time.Time, everReady *bool) erro
 			c.signal(syscall.SIGKILL)
 			<-exited
 			return fmt.Errorf("%s was not ready within %s: %w", c.part.Name, c.part.ReadyWithin, err)
+		case err := <-hangs:
+			if ctx.Err() != nil {
+				continue
+			}
+			c.signal(syscall.SIGKILL)
+			<-exited
+			return fmt.Errorf("%s hung and was killed: %w", c.part.Name, err)
 		}
 	}
 }
@@ -218,6 +253,37 @@ func pollReady(ctx context.Context, ready func(context.Context) error) error {
 	}
 }
 
+// watch probes the part until the context ends, or until it has not answered several times in a row, which is the
+// error it then returns.
+func (c *child) watch(ctx context.Context) error {
+	alive := c.part.Alive
+	if alive == nil {
+		alive = c.part.Ready
+	}
+	if alive == nil {
+		<-ctx.Done()
+		return nil
+	}
+	every, limit := c.sup.cfg.ProbeEvery, c.sup.cfg.ProbeFailures
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for failures := 0; ; {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+		err := alive(ctx)
+		if err == nil || ctx.Err() != nil {
+			failures = 0
+			continue
+		}
+		if failures++; failures >= limit {
+			return fmt.Errorf("it did not answer %d probes in a row, %s apart: %w", failures, every, err)
+		}
+	}
+}
+
 // signal sends to the child's whole process group.
 func (c *child) signal(sig syscall.Signal) bool {
 	c.mu.Lock()
@@ -247,25 +313,31 @@ func (c *child) restart(kill bool) error {
 		sig = syscall.SIGKILL
 	}
 	c.mu.Lock()
+	if c.held != nil {
+		c.mu.Unlock()
+		return fmt.Errorf("%s is held: release it first", c.part.Name)
+	}
 	c.quick = !kill
 	pid, cmd := c.pid, c.cmd
 	c.mu.Unlock()
 	if !c.signal(sig) {
 		return fmt.Errorf("%s is not running", c.part.Name)
 	}
-	if kill {
-		return nil
+	if !kill {
+		c.killAfterGrace(pid, cmd)
 	}
-	go func() {
-		time.Sleep(c.part.Grace)
+	return nil
+}
+
+// killAfterGrace kills the process if it is still the child's once its grace is over.
+func (c *child) killAfterGrace(pid int, cmd *exec.Cmd) {
+	time.AfterFunc(c.part.Grace, func() {
 		c.mu.Lock()
-		same := c.cmd == cmd
-		c.mu.Unlock()
-		if same {
+		defer c.mu.Unlock()
+		if c.cmd == cmd && cmd != nil {
 			_ = syscall.Kill(-pid, syscall.SIGKILL)
 		}
-	}()
-	return nil
+	})
 }
 
 func exitText(err error) string {

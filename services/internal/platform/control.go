@@ -73,20 +73,31 @@ func serveControl(r *running) (*controlServer, error) {
 		w.WriteHeader(http.StatusAccepted)
 		r.stop()
 	})
-	again := func(kill bool) http.HandlerFunc {
-		return func(w http.ResponseWriter, req *http.Request) {
-			if err := r.sup.Restart(req.URL.Query().Get("name"), kill); err != nil {
-				http.Error(w, err.Error(), http.StatusNotFound)
-				return
-			}
-			w.WriteHeader(http.StatusAccepted)
-		}
+	for path, do := range map[string]func(name string) error{
+		"restart": func(name string) error { return r.sup.Restart(name, false) },
+		"kill":    func(name string) error { return r.sup.Restart(name, true) },
+		"release": r.sup.Release,
+		"freeze":  r.sup.Freeze,
+	} {
+		mux.HandleFunc("POST /"+path, func(w http.ResponseWriter, req *http.Request) {
+			answer(w, do(req.URL.Query().Get("name")))
+		})
 	}
-	mux.HandleFunc("POST /restart", again(false))
-	mux.HandleFunc("POST /kill", again(true))
+	mux.HandleFunc("POST /hold", func(w http.ResponseWriter, req *http.Request) {
+		answer(w, r.sup.Hold(req.URL.Query().Get("name"), req.URL.Query().Get("kill") != ""))
+	})
 	c := &controlServer{server: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, path: path}
 	go func() { _ = c.server.Serve(ln) }()
 	return c, nil
+}
+
+// answer says that a command was taken, or that it names no process.
+func answer(w http.ResponseWriter, err error) {
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusNotFound)
+		return
+	}
+	w.WriteHeader(http.StatusAccepted)
 }
 
 func (c *controlServer) close() {
@@ -123,13 +134,28 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 func (c *Client) Stop(ctx context.Context) error { return c.do(ctx, http.MethodPost, "/stop", nil) }
 
 // Restart ends one process in order; the supervisor starts it again at once.
-func (c *Client) Restart(ctx context.Context, name string) error {
-	return c.do(ctx, http.MethodPost, "/restart?name="+url.QueryEscape(name), nil)
-}
+func (c *Client) Restart(ctx context.Context, name string) error { return c.part(ctx, "restart", name) }
 
 // Kill ends one process with SIGKILL; the supervisor starts it again after its back-off.
-func (c *Client) Kill(ctx context.Context, name string) error {
-	return c.do(ctx, http.MethodPost, "/kill?name="+url.QueryEscape(name), nil)
+func (c *Client) Kill(ctx context.Context, name string) error { return c.part(ctx, "kill", name) }
+
+// Hold ends one process, with SIGKILL when kill is set, and keeps it down until Release.
+func (c *Client) Hold(ctx context.Context, name string, kill bool) error {
+	query := url.Values{"name": {name}}
+	if kill {
+		query.Set("kill", "1")
+	}
+	return c.do(ctx, http.MethodPost, "/hold?"+query.Encode(), nil)
+}
+
+// Release starts a process that is held.
+func (c *Client) Release(ctx context.Context, name string) error { return c.part(ctx, "release", name) }
+
+// Freeze stops one process with SIGSTOP; the supervisor finds out that it hangs, and starts it again.
+func (c *Client) Freeze(ctx context.Context, name string) error { return c.part(ctx, "freeze", name) }
+
+func (c *Client) part(ctx context.Context, action, name string) error {
+	return c.do(ctx, http.MethodPost, "/"+action+"?name="+url.QueryEscape(name), nil)
 }
 
 func (c *Client) do(ctx context.Context, method, path string, into any) error {

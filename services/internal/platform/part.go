@@ -54,6 +54,9 @@ type Part struct {
 	// FirstReady, where it is set, makes the readiness check of one start; Ready then is only asked for the health
 	// later.
 	FirstReady func() func(context.Context) error
+	// Alive is one try to find out whether the process still answers; nil: Ready is asked. It must not depend on other
+	// parts: one that fails it several times in a row is killed and started again.
+	Alive func(context.Context) error
 	// ReadyWithin is how long a start may take.
 	ReadyWithin time.Duration
 	// Grace is how long the process may take to end after SIGTERM before it is killed.
@@ -80,19 +83,35 @@ func HTTPReady(urls ...string) func(context.Context) error {
 	}
 }
 
+// HTTPAnswers is alive when the URL answers, whatever it says: a process that says "not ready" may wait for another.
+func HTTPAnswers(url string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		_, err := ask(ctx, url)
+		return err
+	}
+}
+
 func probe(ctx context.Context, url string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	status, err := ask(ctx, url)
 	if err != nil {
 		return err
+	}
+	if status < 200 || status > 299 {
+		return fmt.Errorf("%s answers %d %s", url, status, http.StatusText(status))
+	}
+	return nil
+}
+
+func ask(ctx context.Context, url string) (status int, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, err
 	}
 	resp, err := probeClient.Do(req)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer resp.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 4<<10))
-	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return fmt.Errorf("%s answers %s", url, resp.Status)
-	}
-	return nil
+	return resp.StatusCode, nil
 }

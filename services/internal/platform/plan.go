@@ -72,6 +72,7 @@ func (p *plan) controlPart(name, program string, phase Phase, needs []string, ar
 		Name: name, Kind: KindControl, Path: p.runtime.Path(program), Args: append(args, p.logFlags()...),
 		Env: p.cfg.partEnv(name, "NAMESPACE=default"), Dir: p.layout.Data, Needs: needs, Phase: phase,
 		Ready:       HTTPReady("http://" + local(p.ports[name+"/healthz"]) + "/healthz"),
+		Alive:       HTTPAnswers("http://" + local(p.ports[name+"/healthz"]) + "/healthz"),
 		ReadyWithin: 30 * time.Second, Grace: time.Second,
 	}
 }
@@ -188,6 +189,7 @@ func (p *plan) sidecar(app string) Part {
 		},
 		Dir: p.layout.Data, Needs: []string{"sentry", "broker", "placement", "scheduler", app}, Phase: PhaseSidecar,
 		Ready: HTTPReady("http://"+local(ep.DaprHTTPPort)+"/v1.0/healthz", "http://"+local(ep.AppPort)+"/readyz"),
+		Alive: HTTPAnswers("http://" + local(ep.DaprHTTPPort) + "/v1.0/healthz"),
 		// Ten sidecars start at once on what may be two cores.
 		ReadyWithin: 60 * time.Second, Grace: 2500 * time.Millisecond,
 	}
@@ -205,6 +207,7 @@ func (p *plan) city() Part {
 		Name: "city", Kind: KindCity, Path: p.cfg.Self, Args: args, Dir: p.layout.Data, Needs: needs, Phase: PhaseCity,
 		Env:         p.cfg.partEnv("city", "ACQUIRER_API_KEY="+p.secrets.AcquirerAPIKey, "LOG_LEVEL="+p.cfg.LogLevel),
 		Ready:       HTTPReady("http://" + local(p.ports["city"]) + "/readyz"),
+		Alive:       HTTPAnswers("http://" + local(p.ports["city"]) + "/readyz"),
 		ReadyWithin: 30 * time.Second, Grace: 1500 * time.Millisecond,
 	}
 }

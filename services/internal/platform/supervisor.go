@@ -28,6 +28,10 @@ type SupervisorConfig struct {
 	OnEvent func(Event)
 	// OnChange is called after the set of processes has changed.
 	OnChange func()
+	// ProbeEvery is the pause between two probes of a part that runs, default 3 s. One that has failed ProbeFailures of
+	// them in a row, default 5, hangs: it is killed and started again.
+	ProbeEvery    time.Duration
+	ProbeFailures int
 }
 
 // Supervisor keeps a set of parts running.
@@ -43,6 +47,12 @@ type Supervisor struct {
 
 // NewSupervisor checks that every need exists and that no two parts need each other in a circle.
 func NewSupervisor(cfg SupervisorConfig) (*Supervisor, error) {
+	if cfg.ProbeEvery == 0 {
+		cfg.ProbeEvery = probeEvery
+	}
+	if cfg.ProbeFailures == 0 {
+		cfg.ProbeFailures = probeFailures
+	}
 	s := &Supervisor{cfg: cfg, children: map[string]*child{}, failed: make(chan error, len(cfg.Parts)+1)}
 	for _, p := range cfg.Parts {
 		if s.children[p.Name] != nil {
@@ -130,11 +140,18 @@ func (s *Supervisor) Stop() {
 
 // Restart ends a part and starts it again: orderly, or by SIGKILL when kill is set.
 func (s *Supervisor) Restart(name string, kill bool) error {
-	c := s.children[name]
-	if c == nil {
-		return fmt.Errorf("there is no process named %q; there are %s", name, strings.Join(s.Names(), ", "))
+	c, err := s.child(name)
+	if err != nil {
+		return err
 	}
 	return c.restart(kill)
+}
+
+func (s *Supervisor) child(name string) (*child, error) {
+	if c := s.children[name]; c != nil {
+		return c, nil
+	}
+	return nil, fmt.Errorf("there is no process named %q; there are %s", name, strings.Join(s.Names(), ", "))
 }
 
 // Names lists the parts in the order of their start.

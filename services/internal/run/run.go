@@ -22,6 +22,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"google.golang.org/grpc"
 
+	"github.com/dishmesh/dishmesh/services/internal/crash"
+	"github.com/dishmesh/dishmesh/services/internal/inbox"
 	"github.com/dishmesh/dishmesh/services/internal/outbox"
 	"github.com/dishmesh/dishmesh/services/internal/sidecar"
 	"github.com/dishmesh/dishmesh/services/internal/topic"
@@ -140,12 +142,12 @@ func main[C any](name string, build func(*Deps, C) (Service, error), args []stri
 	}
 	defer sc.Close()
 	usesBox := false
-	state := sc.State(name + "-store")
+	state := inbox.New(sc.State(name + "-store"))
 	deps := &Deps{
 		Name: name, Instance: cfg.Instance, Log: log, Metrics: reg, State: state,
 		Publisher: sc, Invoker: sc, Binding: sc, Conn: sc.Conn(), Proxy: sc.Proxy, Healthy: sc.Healthy, Engine: sc, Shutdown: ctx,
-		Outbox:  outbox.New(state, sc, outbox.Options{Instance: cfg.Instance, Log: log, Metrics: reg}),
-		Topics:  topic.New(ctx, name, sc, log, reg),
+		Outbox:  outbox.New(state, sc, outbox.Options{Instance: cfg.Instance, Log: log, Metrics: reg, Crash: crash.Points(cfg.Instance)}),
+		Topics:  topic.New(ctx, name, sc, log, reg).WithInbox(state, sc),
 		usesBox: &usesBox,
 	}
 	service, err := build(deps, cfg.Own)

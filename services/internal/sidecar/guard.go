@@ -25,7 +25,7 @@ type Limits struct {
 	Pause      time.Duration `env:"BREAKER_PAUSE" default:"30s" help:"how long it is left alone before one call is tried"`
 }
 
-// DefaultLimits are those of every hop; components/resiliency/README.md says why.
+// DefaultLimits are those of every hop; components/README.md says why.
 func DefaultLimits() Limits {
 	return Limits{Concurrent: 64, Wait: time.Second, Failures: 3, Pause: 30 * time.Second}
 }

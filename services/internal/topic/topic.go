@@ -1,144 +1,158 @@
-// Package topic takes events in. One adapter serves every subscription of a service: it decodes, retries on one
-// schedule, dead-letters what can't be handled, and tells the sidecar SUCCESS or RETRY. The sidecar's own
-// inbound retry is off, so that a hop retries in one place only.
+// Package topic takes events in. One adapter serves every subscription of a service. It checks the envelope, hands the
+// events of a stream to the handler once and in order, retries on one schedule, dead-letters what can't be handled, and
+// tells the sidecar SUCCESS or RETRY. The sidecar's own inbound retry is off, so that a hop retries in one place only.
+//
+// An event that came before is ignored, one that is missing is fetched from the owner of the stream first: package
+// inbox keeps what was taken in. The order that a broker gives is used where there is one and not relied on.
 package topic
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/gorilla/mux"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/dishmesh/dishmesh/services/internal/batch"
 	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
 	"github.com/dishmesh/dishmesh/services/internal/correlation"
+	"github.com/dishmesh/dishmesh/services/internal/inbox"
 	"github.com/dishmesh/dishmesh/services/internal/problem"
 	"github.com/dishmesh/dishmesh/services/internal/sidecar"
 	"github.com/dishmesh/dishmesh/services/internal/web"
 )
-
-// Handler takes one event in. It is idempotent: the same event may come more than once, and an older one after a
-// newer. A problem that trying again can't mend (problem.Permanent) dead-letters the event at once.
-type Handler func(ctx context.Context, e cloudevent.Event) error
-
-// Schedule is the pause before each retry of a subscription.
-type Schedule []time.Duration
-
-// The schedules: a topic that moves money gets one retry more.
-var (
-	Standard = Schedule{time.Second, 2 * time.Second, 4 * time.Second}
-	Money    = Schedule{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second}
-)
-
-// maxEvent bounds an event in bytes; a larger one is dead-lettered.
-const maxEvent = 1 << 20
 
 // Subscriber is the adapter of one service.
 type Subscriber struct {
 	app      string
 	pub      sidecar.Publisher
 	log      *slog.Logger
-	handled  *prometheus.CounterVec
-	lag      *prometheus.HistogramVec
 	shutdown context.Context
+	subs     []Subscription
+	turns    *turns
+
+	store   sidecar.Store // nil: nothing is kept
+	owners  sidecar.Invoker
+	reads   *batch.Queue[*reading]
+	records *batch.Queue[*inbox.Receipt]
+
+	handled *prometheus.CounterVec
+	lag     *prometheus.HistogramVec
+	fetched *prometheus.CounterVec
 }
 
 // New makes the adapter of app. When ctx ends, retries are given back to the broker.
 func New(ctx context.Context, app string, pub sidecar.Publisher, log *slog.Logger, reg prometheus.Registerer) *Subscriber {
-	s := &Subscriber{app: app, pub: pub, log: log, shutdown: ctx,
-		handled: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "events_handled_total", Help: "Events by topic and outcome: ok, retry, dead."}, []string{"topic", "outcome"}),
+	s := &Subscriber{app: app, pub: pub, log: log, shutdown: ctx, turns: newTurns(),
+		handled: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "events_handled_total",
+			Help: "Events by topic and outcome: ok, duplicate, retry (given back to the broker), dead."}, []string{"topic", "outcome"}),
 		lag: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "event_lag_seconds", Help: "Time from an event's occurrence to its handling.",
-			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}}, []string{"topic"}),
+			Buckets: []float64{.005, .01, .02, .03, .04, .05, .075, .1, .15, .2, .25, .3, .4, .5, 1, 2.5, 5, 10, 30}}, []string{"topic"}),
+		fetched: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "events_fetched_total",
+			Help: "Events that were missing and were fetched from the owner of their stream."}, []string{"topic"}),
 	}
-	reg.MustRegister(s.handled, s.lag)
+	reg.MustRegister(s.handled, s.lag, s.fetched)
+	return s
+}
+
+// WithInbox has the adapter keep in store what was taken in, and ask owners for what is missing. store is the one that
+// the handlers write to, made by inbox.New.
+func (s *Subscriber) WithInbox(store sidecar.Store, owners sidecar.Invoker) *Subscriber {
+	s.store, s.owners = store, owners
+	s.reads = batch.New(0, maxTogether, s.readTogether)
+	s.records = batch.New(0, maxTogether, s.recordTogether)
 	return s
 }
 
 // Path is where the sidecar delivers a topic; components/subscriptions names the same.
 func Path(topic string) string { return "/events/" + topic }
 
-// DeadLetterTopic is where app puts what it can't handle of topic.
-func DeadLetterTopic(topic, app string) string { return topic + ".dlq." + app }
+// Subscriptions lists what is handled.
+func (s *Subscriber) Subscriptions() []Subscription { return s.subs }
 
-// DeadLetter is the data of an event on a dead-letter topic.
-type DeadLetter struct {
-	Topic    string    `json:"topic"`
-	App      string    `json:"app"`
-	Cause    string    `json:"cause"`
-	Attempts int       `json:"attempts"`
-	First    time.Time `json:"first_failure"`
-	Last     time.Time `json:"last_failure"`
-	Original []byte    `json:"original"`      // the bytes as they came, base64 in JSON
-	Cut      int       `json:"cut,omitempty"` // how many bytes are missing at its end
-}
-
-// maxOriginal bounds the original in a dead letter, in bytes. In base64 and with the rest it stays below the 1 MiB
-// that a broker takes; a dead letter that can't be written would hold up its partition for ever.
-const maxOriginal = 640 << 10
+// What the sidecar is answered.
+const (
+	success  = "SUCCESS"
+	giveBack = "RETRY"
+)
 
 type answer struct {
 	Status string `json:"status"`
 }
 
-// Handle serves the deliveries of topic on r.
-func (s *Subscriber) Handle(r *mux.Router, topic string, schedule Schedule, h Handler) {
-	r.Handle(Path(topic), web.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-		body, err := readAll(r)
-		if err != nil {
-			return err
-		}
-		return web.JSON(w, http.StatusOK, answer{s.deliver(r.Context(), topic, schedule, h, body)})
-	})).Methods(http.MethodPost)
+// Handle serves the deliveries of subscriptions on r.
+func (s *Subscriber) Handle(r *mux.Router, subs ...Subscription) {
+	s.subs = append(s.subs, subs...)
+	for _, sub := range subs {
+		r.Handle(Path(sub.Topic), web.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+			body, err := readAll(r)
+			if err != nil {
+				return err
+			}
+			return web.JSON(w, http.StatusOK, answer{s.deliver(r.Context(), sub, r.Header.Get("Content-Type"), body)})
+		})).Methods(http.MethodPost)
+	}
 }
 
-func (s *Subscriber) deliver(ctx context.Context, topic string, schedule Schedule, h Handler, body []byte) string {
-	var e cloudevent.Event
-	first := time.Now().UTC()
-	err := json.Unmarshal(body, &e)
-	if err == nil {
-		err = e.Validate()
-	}
-	if err == nil && len(body) > maxEvent {
-		err = fmt.Errorf("the event has %d bytes, more than %d", len(body), maxEvent)
-	}
+func (s *Subscriber) deliver(ctx context.Context, sub Subscription, contentType string, body []byte) string {
+	d, err := read(sub, contentType, body, time.Now().UTC())
 	if err != nil {
-		return s.deadLetter(ctx, topic, e, body, fmt.Errorf("malformed: %w", err), 1, first)
+		return s.bury(ctx, d, err, 1)
 	}
-	s.lag.WithLabelValues(topic).Observe(time.Since(e.Time).Seconds())
+	s.lag.WithLabelValues(sub.Topic).Observe(max(0, time.Since(d.event.Time)).Seconds())
+	if d.key != "" && s.store != nil {
+		defer s.turns.take(ctx, d.key)()
+	}
+	return s.insist(ctx, d)
+}
+
+// errGiveBack says that the event can only go back to the broker.
+var errGiveBack = errors.New("the event goes back to the broker")
+
+// insist takes an event in, on the schedule of its subscription, or buries it.
+func (s *Subscriber) insist(ctx context.Context, d *delivery) string {
 	ids := correlation.From(ctx)
-	if e.TraceParent != "" {
-		ids.TraceParent = e.TraceParent
+	if d.event.TraceParent != "" {
+		ids.TraceParent = d.event.TraceParent
 	}
 	ctx = correlation.With(ctx, ids)
+	topic, schedule := d.sub.Topic, d.sub.Schedule
 	for attempt := 1; ; attempt++ {
-		err := s.attempt(ctx, h, e)
+		d.reached = false
+		outcome, err := s.take(ctx, d, attempt == 1)
 		if err == nil {
-			s.handled.WithLabelValues(topic, "ok").Inc()
-			return "SUCCESS"
+			s.handled.WithLabelValues(topic, outcome).Inc()
+			return success
 		}
-		if s.shutdown.Err() != nil || ctx.Err() != nil {
+		if errors.Is(err, errGiveBack) || s.shutdown.Err() != nil || ctx.Err() != nil {
 			s.handled.WithLabelValues(topic, "retry").Inc()
-			return "RETRY"
+			return giveBack
 		}
-		if problem.Permanent(err) || attempt > len(schedule) {
-			return s.deadLetter(ctx, topic, e, body, err, attempt, first)
+		if d.refusal != nil && errors.Is(err, d.refusal) || problem.Permanent(err) || attempt > len(schedule) {
+			return s.bury(ctx, d, err, attempt)
 		}
-		s.log.Warn("event failed, will be tried again", "event", e.ID, "type", e.Type, "in", schedule[attempt-1], "error", err)
+		pause := schedule.pause(attempt)
+		s.log.Warn("event failed, will be tried again", "event", d.event.ID, "type", d.event.Type, "in", pause, "error", err)
+		timer := time.NewTimer(pause)
 		select {
 		case <-s.shutdown.Done():
-			return "RETRY"
 		case <-ctx.Done():
-			return "RETRY"
-		case <-time.After(schedule[attempt-1]):
+		case <-timer.C:
+			continue
 		}
+		timer.Stop()
+		s.handled.WithLabelValues(topic, "retry").Inc()
+		return giveBack
 	}
 }
+
+// attemptTimeout bounds one call of a handler.
+const attemptTimeout = 10 * time.Second
 
 func (s *Subscriber) attempt(ctx context.Context, h Handler, e cloudevent.Event) (err error) {
 	defer func() {
@@ -146,39 +160,9 @@ func (s *Subscriber) attempt(ctx context.Context, h Handler, e cloudevent.Event)
 			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
 	return h(ctx, e)
-}
-
-func (s *Subscriber) deadLetter(ctx context.Context, topic string, e cloudevent.Event, body []byte, cause error, attempts int, first time.Time) string {
-	now := time.Now().UTC()
-	letter := DeadLetter{Topic: topic, App: s.app, Cause: cause.Error(), Attempts: attempts, First: first, Last: now, Original: body}
-	if len(body) > maxOriginal {
-		letter.Original, letter.Cut = body[:maxOriginal], len(body)-maxOriginal
-	}
-	data, err := json.Marshal(letter)
-	if err == nil {
-		id, subject := e.ID, e.Subject
-		if id == "" {
-			id = "unknown/" + strconv.FormatInt(now.UnixNano(), 36)
-		}
-		if subject == "" {
-			subject = "unknown"
-		}
-		err = s.pub.Publish(ctx, DeadLetterTopic(topic, s.app), cloudevent.Event{
-			SpecVersion: "1.0", ID: id + "/dead/" + s.app, Source: "dishmesh/" + s.app, Type: cloudevent.Prefix + "dead-letter",
-			Subject: subject, Time: now, DataContentType: "application/json", CorrelationID: e.CorrelationID, TraceParent: e.TraceParent, Data: data,
-		})
-	}
-	if err != nil {
-		s.log.Error("dead letter not written, the broker delivers the event again", "event", e.ID, "cause", cause, "error", err)
-		s.handled.WithLabelValues(topic, "retry").Inc()
-		return "RETRY"
-	}
-	s.log.Error("event dead-lettered", "event", e.ID, "topic", topic, "attempts", attempts, "cause", cause)
-	s.handled.WithLabelValues(topic, "dead").Inc()
-	return "SUCCESS"
 }
 
 // maxDelivery bounds what is read at all; beyond it nothing can be kept as a dead letter.

@@ -19,7 +19,7 @@ const lookupWithin = 2 * time.Second
 
 // NewClient gives a client that goes through the sidecar of invoker.
 func NewClient(invoker sidecar.Invoker) Client {
-	return Client{NewMenuServiceClient(rpc.Door{Invoker: invoker, App: App, Within: lookupWithin}, "", rpc.ClientOptions())}
+	return Client{calls: NewMenuServiceClient(rpc.Door{Invoker: invoker, App: App, Within: lookupWithin}, "", rpc.ClientOptions())}
 }
 
 // Lookup gives a restaurant and those of the items that it has, sold out or not; without item ids its whole menu.

@@ -134,19 +134,20 @@ type Client struct{ sidecar.Invoker }
 // Get reads an order as caller may see it.
 func (c Client) Get(ctx context.Context, caller web.Identity, id string) (Order, error) {
 	var o Order
-	err := c.get(ctx, caller, "/v1/orders/"+id, &o)
+	err := c.Invoke(ctx, sidecar.Call{App: App, Method: http.MethodGet, Path: "/v1/orders/" + id, Out: &o, Header: as(caller)})
 	return o, err
 }
 
 // Events reads the audit trail after a version.
 func (c Client) Events(ctx context.Context, caller web.Identity, id string, after int) (EventList, error) {
 	var l EventList
-	err := c.get(ctx, caller, "/v1/orders/"+id+"/events?after="+strconv.Itoa(after), &l)
+	err := c.Invoke(ctx, sidecar.Call{App: App, Method: http.MethodGet,
+		Path: "/v1/orders/" + id + "/events?after=" + strconv.Itoa(after), Out: &l, Header: as(caller)})
 	return l, err
 }
 
-func (c Client) get(ctx context.Context, caller web.Identity, path string, out any) error {
+func as(caller web.Identity) http.Header {
 	h := http.Header{}
 	caller.Set(h)
-	return c.Invoke(ctx, sidecar.Call{App: App, Method: http.MethodGet, Path: path, Out: out, Header: h})
+	return h
 }

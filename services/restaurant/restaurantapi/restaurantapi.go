@@ -14,6 +14,9 @@ import (
 // App is the Dapr app id of the service.
 const App = "restaurant"
 
+// Stream is the name of the tickets' event streams, as it stands in the ids of their events.
+const Stream = "ticket"
+
 // Status is where a ticket stands.
 type Status string
 

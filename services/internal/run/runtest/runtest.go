@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
+	"github.com/dishmesh/dishmesh/services/internal/inbox"
 	"github.com/dishmesh/dishmesh/services/internal/outbox"
 	"github.com/dishmesh/dishmesh/services/internal/problem"
 	"github.com/dishmesh/dishmesh/services/internal/run"
@@ -31,23 +32,29 @@ type Fakes struct {
 	Mesh      sidecartest.Mesh
 }
 
-// New gives dependencies for a service called name.
+// New gives dependencies for a service called name. Its subscriptions keep no inbox, so that a test can hand its handlers
+// what it likes, in any order; WithInbox has them keep one.
 func New(t testing.TB, name string) (*run.Deps, *Fakes) {
 	t.Helper()
 	f := &Fakes{Store: sidecartest.NewStore(), Publisher: &sidecartest.Publisher{}, Mesh: sidecartest.Mesh{}}
 	log := slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelError}))
 	reg := prometheus.NewRegistry()
 	ctx, cancel := context.WithCancel(context.Background())
+	state := inbox.New(f.Store)
 	d := &run.Deps{
 		Name: name, Instance: "test", Log: log, Metrics: reg,
-		State: f.Store, Publisher: f.Publisher, Invoker: f.Mesh, Shutdown: ctx,
+		State: state, Publisher: f.Publisher, Invoker: f.Mesh, Shutdown: ctx,
 		Healthy: func(context.Context) error { return nil },
-		Outbox:  outbox.New(f.Store, f.Publisher, outbox.Options{Instance: "test", Log: log}),
+		Outbox:  outbox.New(state, f.Publisher, outbox.Options{Instance: "test", Log: log}),
 		Topics:  topic.New(ctx, name, f.Publisher, log, reg),
 	}
 	t.Cleanup(cancel)
 	return d, f
 }
+
+// WithInbox has the subscriptions of d keep an inbox in its store, as in the running platform. Owners of streams are asked
+// over f.Mesh.
+func WithInbox(d *run.Deps, f *Fakes) { d.Topics.WithInbox(d.State, f.Mesh) }
 
 // Start runs the outbox, after the service has registered its effects, and waits until it is ready.
 func Start(t testing.TB, d *run.Deps) {
