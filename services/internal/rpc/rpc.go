@@ -141,7 +141,7 @@ func Problem(err error) error {
 	if p := problem.FromDetails(c.Message(), details); p != nil {
 		return p
 	}
-	return problem.Wrap(err, kind(c.Code()), "%s", c.Message())
+	return problem.Wrap(err, kind(c.Code()), "") // what it says is for the log
 }
 
 // kind is the type of an error that no handler of ours wrote.
@@ -149,8 +149,8 @@ func kind(c connect.Code) problem.Type {
 	switch c {
 	case connect.CodeDeadlineExceeded, connect.CodeCanceled:
 		return problem.Timeout
-	case connect.CodeUnavailable:
-		return problem.Unavailable
+	case connect.CodeUnavailable, connect.CodeUnknown:
+		return problem.Unavailable // the callee, or its answer is broken
 	case connect.CodeResourceExhausted:
 		return problem.RateLimited
 	case connect.CodeNotFound, connect.CodeUnimplemented:
