@@ -5,6 +5,7 @@ import (
 
 	"github.com/dishmesh/dishmesh/services/analytics/analyticsapi"
 	"github.com/dishmesh/dishmesh/services/delivery/deliveryapi"
+	"github.com/dishmesh/dishmesh/services/internal/deadletter"
 	"github.com/dishmesh/dishmesh/services/internal/geo"
 	"github.com/dishmesh/dishmesh/services/menu/menuapi"
 	"github.com/dishmesh/dishmesh/services/notification/notificationapi"
@@ -91,6 +92,13 @@ var (
 		Accounts:    map[string]int64{"customer": 1, "kitchen": 12, "courier": 24, "operator": 1}}
 	figures = analyticsapi.Order{OrderID: orderID, RestaurantID: "rst_01", RestaurantName: "Trattoria Da Nino", Status: "delivered", Currency: "EUR",
 		Total: 2500, Captured: 2500, PlacedAt: &noon, DeliveredAt: delivered.DeliveredAt}
+
+	letter = deadletter.Letter{Entry: deadletter.Entry{Seq: 1, ID: "payment_5m2k8q0v7x1c3d9f4g6h2j8p0r", App: "payment", Topic: "fooddelivery.order",
+		Event: "order/" + orderID + "/4", Type: "fooddelivery.order.delivered", Subject: orderID, Cause: "no such account", Attempts: 5, First: noon, Last: noon.Add(15 * time.Second), Size: 2},
+		Original: "{}"}
+	letterTopics = []deadletter.TopicDepth{{Topic: "fooddelivery.order", Count: 1, Oldest: noon}}
+	letterRecord = deadletter.Record{Seq: 1, App: "payment", At: noon, By: "usr_01kb3c0a1b2c3d4e5f6g7h8j9k", Action: "replay", Operation: "dlo_5m2k8q0v7x1c3d9f4g6h2j8p0r", Phase: "done", Done: 1}
+	letterResult = deadletter.Result{Operation: letterRecord.Operation, Matched: 1, Done: 1, Failed: []deadletter.Failure{}}
 
 	happened = orderapi.EventList{Events: []orderapi.HistoryEvent{{ID: "order/" + orderID + "/2", Type: orderapi.EventAccepted, Sequence: 2, Time: noon.Add(time.Minute),
 		Data: map[string]any{"order_id": orderID, "customer_id": customerID, "restaurant_id": "rst_01", "prep_minutes": 15}}}}

@@ -49,6 +49,11 @@ func document(t *testing.T) []byte {
 				"pricingapi.Item": "QuoteItem", "pricingapi.Option": "QuoteOption", "pricingapi.ItemLine": "QuoteRequestItem", "pricingapi.Dropoff": "QuoteRequestDropoff",
 				"restaurantapi.Item": "TicketItem", "restaurantapi.AcceptRequest": "TicketAcceptance", "restaurantapi.RejectRequest": "TicketRejection",
 				"deliveryapi.Place": "DeliveryPlace", "notificationapi.List": "NotificationList",
+				"deadletter.Entry": "DeadLetterEntry", "deadletter.Letter": "DeadLetter", "deadletter.Edit": "DeadLetterEdit", "deadletter.Filter": "DeadLetterFilter",
+				"deadletter.List": "DeadLetterList", "deadletter.Overview": "DeadLetterOverview", "deadletter.Trail": "DeadLetterTrail", "deadletter.TrailOverview": "DeadLetterTrailOverview",
+				"deadletter.EditRequest": "DeadLetterEditRequest", "deadletter.ActionRequest": "DeadLetterActionRequest", "deadletter.BulkRequest": "DeadLetterBulkRequest",
+				"deadletter.Failure": "DeadLetterFailure", "deadletter.Result": "DeadLetterResult", "deadletter.Record": "DeadLetterRecord", "deadletter.Outcome": "DeadLetterOutcome",
+				"deadletter.DryRun": "DeadLetterDryRun", "deadletter.AppAnswer": "DeadLetterApp", "deadletter.TopicDepth": "DeadLetterTopic",
 				"paymentapi.Entry": "JournalEntry", "analyticsapi.Orders": "OrderCounts", "analyticsapi.Order": "OrderFigures", "analyticsapi.OrderList": "OrderFiguresList",
 				"analyticsapi.Restaurant": "RestaurantFigures", "analyticsapi.Day": "DayFigures",
 			},
@@ -109,7 +114,7 @@ func described(t *testing.T, rt route, op operation) openapi.Operation {
 	return out
 }
 
-var pathExamples = map[string]any{"restaurant": "rst_01", "order": orderID, "item": "itm_0101", "address": address.ID, "type": "not-found"}
+var pathExamples = map[string]any{"restaurant": "rst_01", "order": orderID, "item": "itm_0101", "address": address.ID, "type": "not-found", "app": "payment", "letter": letter.ID}
 
 func typeName(v any) string {
 	if v == nil {

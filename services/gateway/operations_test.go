@@ -1,8 +1,12 @@
 package gateway
 
 import (
+	"encoding/json"
+	"slices"
+
 	"github.com/dishmesh/dishmesh/services/analytics/analyticsapi"
 	"github.com/dishmesh/dishmesh/services/delivery/deliveryapi"
+	"github.com/dishmesh/dishmesh/services/internal/deadletter"
 	"github.com/dishmesh/dishmesh/services/internal/openapi"
 	"github.com/dishmesh/dishmesh/services/internal/problem"
 	"github.com/dishmesh/dishmesh/services/menu/menuapi"
@@ -30,6 +34,7 @@ var tags = []openapi.Tag{
 	{Name: "kitchens", Description: "The tickets that kitchens work by, and what they set."},
 	{Name: "couriers", Description: "Couriers, the offers they get and the deliveries they carry."},
 	{Name: "insight", Description: "What was told to whom, payments and figures."},
+	{Name: "dead-letters", Description: "Events that an app could not handle, for operators: look, mend, deliver once more, drop. Who did what is kept."},
 	{Name: "gateway", Description: "What the gateway says about itself and about this API."},
 }
 
@@ -96,6 +101,16 @@ var (
 	faulty    = []problem.Type{problem.InvalidRequest}
 	goneQuote = []problem.Type{problem.QuoteInvalid, problem.QuoteNotYours, problem.QuoteExpired, problem.PriceChanged, problem.ItemUnavailable,
 		problem.PromotionInvalid, problem.PromotionExhausted, problem.IllegalState, problem.WriteConflict, problem.ReusedKey, problem.NotFound}
+)
+
+var (
+	letterPage = []openapi.Parameter{integer("limit", "How many.", 1, deadletter.MaxListed, 50), integer("before", "The next of the page before.", 1, 1<<31-1, 0)}
+	instant    = openapi.Object{{Key: "type", Value: "string"}, {Key: "format", Value: "date-time"}}
+	// letterFilter chooses letters.
+	letterFilter = []openapi.Parameter{words("topic", "Of this topic.", 200), words("type", "Of events of this type.", 200), words("subject", "Of this aggregate.", 200),
+		words("cause", "With this in their cause.", 200), {Name: "since", In: "query", Description: "Failed last at that time or later.", Schema: instant},
+		{Name: "until", In: "query", Description: "Failed last before that time.", Schema: instant}, letterPage[0]}
+	bulk = []openapi.Answer{{Status: 200, Description: "What came of it, or what would be done.", Body: letterResult, Or: deadletter.DryRun{}}}
 )
 
 // operations are those of all routes, by method and pattern.
@@ -184,6 +199,26 @@ var operations = map[string]operation{
 	"GET /v1/analytics/summary": {"summary", "insight", "The figures", "They follow the events, and lag behind them by a little.", nil, nil, ok(summary), nil},
 	"GET /v1/analytics/orders": {"orderFigures", "insight", "The newest orders with their times", "", []openapi.Parameter{integer("limit", "How many.", 1, 100, 20)}, nil,
 		ok(analyticsapi.OrderList{AsOf: &noon, Consistency: analyticsapi.Eventual, Orders: []analyticsapi.Order{figures}}), faulty},
+
+	"GET /v1/dead-letters": {"deadLetters", "dead-letters", "The letters of all apps", "The newest first. An app that does not answer is named, and complete is false.", letterFilter, nil,
+		ok(deadletter.Overview{Letters: []deadletter.Entry{letter.Entry}, Matched: 1, Total: 1, Complete: true, Apps: []deadletter.AppAnswer{{App: "payment", Matched: 1, Total: 1, Topics: letterTopics}}}), faulty},
+	"GET /v1/dead-letters/audit": {"deadLettersTrail", "dead-letters", "Who did what with the letters of all apps", "The newest first.", letterPage[:1], nil,
+		ok(deadletter.TrailOverview{Records: []deadletter.Record{letterRecord}, Complete: true, Apps: []deadletter.AppAnswer{{App: "payment", Total: 1}}}), faulty},
+	"GET /v1/dead-letters/{app}": {"deadLettersOf", "dead-letters", "The letters of an app", "The newest first.", append(slices.Clone(letterFilter), letterPage[1]), nil,
+		ok(deadletter.List{App: "payment", Letters: []deadletter.Entry{letter.Entry}, Matched: 1, Total: 1, Topics: letterTopics}), faulty},
+	"GET /v1/dead-letters/{app}/audit": {"deadLettersTrailOf", "dead-letters", "Who did what with the letters of an app", "The newest first.", letterPage, nil,
+		ok(deadletter.Trail{App: "payment", Records: []deadletter.Record{letterRecord}}), faulty},
+	"POST /v1/dead-letters/{app}/replay": {"replayDeadLetters", "dead-letters", "Deliver the letters that a filter chooses once more", "A part at a time: the answer's cursor goes into the next request. A dry run does nothing and tells what would be done.", nil,
+		deadletter.BulkRequest{Filter: deadletter.Filter{Cause: "no such account"}, DryRun: true}, bulk, written},
+	"POST /v1/dead-letters/{app}/drop": {"dropDeadLetters", "dead-letters", "Drop the letters that a filter chooses", "A part at a time: the answer's cursor goes into the next request. A dry run does nothing and tells what would be done.", nil,
+		deadletter.BulkRequest{Filter: deadletter.Filter{Cause: "no such account"}, DryRun: true}, bulk, written},
+	"GET /v1/dead-letters/{app}/{letter}": {"deadLetter", "dead-letters", "One letter, with the original event", "", nil, nil, ok(letter), nil},
+	"PUT /v1/dead-letters/{app}/{letter}": {"editDeadLetter", "dead-letters", "Change what a replay delivers", "The original is kept.", nil,
+		deadletter.EditRequest{Body: json.RawMessage(letter.Original)}, ok(letter), written},
+	"POST /v1/dead-letters/{app}/{letter}/replay": {"replayDeadLetter", "dead-letters", "Deliver a letter once more", "It is gone if that succeeds, and kept if not.", nil,
+		deadletter.ActionRequest{Reason: "The account is there now."}, ok(letterResult), written},
+	"POST /v1/dead-letters/{app}/{letter}/drop": {"dropDeadLetter", "dead-letters", "Drop a letter", "", nil,
+		deadletter.ActionRequest{Reason: "A test."}, ok(letterResult), written},
 
 	"GET /":          {"home", "gateway", "The landing page", "", nil, nil, text("text/html", "A page for people.", ""), nil},
 	"GET /v1/routes": {"routes", "gateway", "Every route, who may use it, and the fields of its body", "", nil, nil, ok(RouteList{Routes: []RouteInfo{{Method: "POST", Path: "/v1/quotes", Service: "pricing", For: []string{"customer"}, Body: []string{"restaurant_id", "items", "dropoff", "promotion?"}}}}, "Cache-Control"), nil},

@@ -110,6 +110,7 @@ def map_path_parameters(context, path_parameters):
         "item": lambda: DISH,
         "address": lambda: world().address,
         "type": lambda: "not-found",
+        "app": lambda: "payment",
     }
     return {name: there[name]() if name in there and ID.match(str(value)) else value for name, value in path_parameters.items()}
 

@@ -51,6 +51,9 @@ func messageNames(e contract.Event) []string {
 func hearings(subscriptions []document) map[string]map[string][]string {
 	all := map[string]map[string][]string{}
 	for _, d := range subscriptions {
+		if d.deadLetters() { // every app has its own of what it hears
+			continue
+		}
 		app := strings.TrimSuffix(path.Base(d.file), ".yaml")
 		if all[app] == nil {
 			all[app] = map[string][]string{}

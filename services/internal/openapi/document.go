@@ -59,6 +59,7 @@ type Answer struct {
 	Description string
 	Headers     []string // names, described in headers
 	Body        any      // an example, whose type is that of the body; nil: there is none
+	Or          any      // another body that it may have
 	NoExample   bool     // Body is there for its type
 	Media       string   // of a body that is no JSON
 	Text        string   // an example of that
@@ -180,6 +181,13 @@ func (d Document) answers(op Operation) (Object, error) {
 			c, err := d.content(a.Body, a.NoExample)
 			if err != nil {
 				return nil, err
+			}
+			if a.Or != nil {
+				other, err := d.content(a.Or, true)
+				if err != nil {
+					return nil, err
+				}
+				c[0].Value = Object{{"anyOf", []Object{c[0].Value.(Object), other[0].Value.(Object)}}}
 			}
 			content = append(content, Member{"application/json", c})
 		}

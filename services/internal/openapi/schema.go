@@ -25,8 +25,9 @@ type Schemas struct {
 }
 
 var (
-	timeType = reflect.TypeFor[time.Time]()
-	rawType  = reflect.TypeFor[json.RawMessage]()
+	timeType  = reflect.TypeFor[time.Time]()
+	bytesType = reflect.TypeFor[[]byte]()
+	rawType   = reflect.TypeFor[json.RawMessage]()
 )
 
 // Request marks a type, and all that it holds, as sent by clients: unknown members are refused.
@@ -212,6 +213,8 @@ func (s *Schemas) of(t reflect.Type, r rules, always bool) (Object, error) {
 	switch {
 	case t == timeType:
 		return Object{{"type", typ("string")}, {"format", "date-time"}}, nil
+	case t == bytesType:
+		return Object{{"type", typ("string")}, {"contentEncoding", "base64"}}, nil
 	case t == rawType, t.Kind() == reflect.Interface:
 		return Object{}, nil
 	}
