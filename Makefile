@@ -5,6 +5,11 @@ SERVICES := gateway user menu pricing order payment restaurant delivery notifica
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  := -X github.com/dishmesh/dishmesh/services/internal/cli.version=$(VERSION)
 UPFLAGS  ?=
+# The contract's fuzzer: how long it may take, the seed of a run to repeat, and where it is installed.
+SECONDS  ?= 60
+SEED     ?=
+REQUIREMENTS := services/e2e/contract/requirements.txt
+FUZZER   := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dishmesh/schemathesis
 BUF      := go tool -modfile=.ci/tools/go.mod buf
 PROFILE  ?= embedded
 SEEDS    ?= 1..200
@@ -12,7 +17,7 @@ SEEDS    ?= 1..200
 export CGO_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build servers generate contracts contracts-release up down status test test-all test-faults test-profiles conformance unit e2e race vet lint fmt-check cross clean
+.PHONY: help build servers generate contracts contracts-release up down status test test-all test-faults test-profiles conformance unit e2e fuzz fuzz-tool race vet lint fmt-check cross clean
 
 help: ## show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -45,7 +50,9 @@ status: build ## show every process of the platform
 
 test: fmt-check vet lint contracts cross build unit conformance e2e ## run every test that needs only this machine
 
-test-all: test race ## run them, and the unit tests once more under the race detector (needs a C compiler)
+test-all: ## run them with a longer contract test, and the unit tests once more under the race detector (needs a C compiler)
+	$(MAKE) test CONTRACT_SECONDS=300
+	$(MAKE) race
 
 test-faults: build ## kill, crash and hang processes by seed, stop the broker, audit: half an hour (SEEDS=1..200 PROFILE=embedded)
 	$(BIN)/dishmesh chaos kill --profile $(PROFILE) --seeds $(SEEDS) --keep-going
@@ -74,6 +81,15 @@ SAMPLE := $(subst $(space),$(comma),$(strip order-many-keys redelivery dead-lett
 
 test-profiles: build ## the whole conformance suite on every profile that can run here; writes components/CONFORMANCE.md (half an hour)
 	$(BIN)/dishmesh conformance --all $(CONFORMANCEFLAGS)
+
+fuzz: build fuzz-tool ## drive every operation of openapi.yaml against the running gateway (SECONDS=300 SEED=1)
+	DISHMESH_BIN=$(CURDIR)/$(BIN) CONTRACT_SECONDS=$(SECONDS) CONTRACT_SEED=$(SEED) go test -vet=off -count=1 -v -timeout 40m -run '^TestContract$$' ./services/e2e
+
+fuzz-tool: ## install the pinned fuzzer into a Python environment in the user's cache
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "schemathesis needs Python 3.10 or later"; exit 1; }
+	@test "$$(cat $(FUZZER)/requirements.txt 2>/dev/null)" = "$$(cat $(REQUIREMENTS))" || { \
+	  rm -rf $(FUZZER) && python3 -m venv $(FUZZER) && $(FUZZER)/bin/pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS) && \
+	  cp $(REQUIREMENTS) $(FUZZER)/requirements.txt; }
 
 race: ## run the unit tests under the race detector
 	CGO_ENABLED=1 go test -race -timeout 20m $$(go list ./services/... | grep -v /services/e2e)

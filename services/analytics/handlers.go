@@ -46,8 +46,8 @@ func (s *Service) handleOrders(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	limit := defaultOrders
-	if q := r.URL.Query().Get("limit"); q != "" {
-		n, err := strconv.Atoi(q)
+	if query := r.URL.Query(); query.Has("limit") {
+		n, err := strconv.Atoi(query.Get("limit"))
 		if err != nil || n < 1 || n > maxOrders {
 			return problem.New(problem.InvalidRequest, "1 faulty field(s)").
 				WithFields(problem.Field{Name: "limit", Reason: fmt.Sprintf("must be an integer from 1 to %d", maxOrders)})

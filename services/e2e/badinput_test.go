@@ -151,6 +151,7 @@ func TestBadForm(t *testing.T) {
 		{"no id", eve, request{method: "GET", path: "/v1/orders/" + "%2e%2e%2fusers"}, problem.NotFound, nil},
 		{"unknown path", eve, request{method: "GET", path: "/v1/nothing"}, problem.NotFound, nil},
 		{"internal path", eve, request{method: "POST", path: "/internal/quotes/confirm", body: "{}"}, problem.NotFound, nil},
+		{"typed call", eve, request{method: "POST", path: "/dishmesh.pricing.v1.PricingService/ConfirmQuote", body: "{}"}, problem.NotFound, nil},
 		{"wrong query", eve, request{method: "GET", path: "/v1/restaurants?limit=many&offset=-1"}, problem.InvalidRequest, []string{"limit", "offset"}},
 		{"wrong query of orders", eve, request{method: "GET", path: "/v1/orders?limit=0"}, problem.InvalidRequest, []string{"limit"}},
 	}

@@ -31,7 +31,7 @@ import (
 var update = flag.Bool("update", false, "write the golden files")
 
 var testConfig = Config{PublicAddr: "127.0.0.1:0", Rate: 100_000, Burst: 100_000, CredentialRate: 100_000, CredentialBurst: 100_000,
-	StreamsEach: 3, StreamBuffer: 16, Heartbeat: time.Hour}
+	StreamsEach: 3, StreamBuffer: 16, StreamAge: time.Hour, Heartbeat: time.Hour}
 
 // testLimits are those of a small caller, whose breaker stays open longer than any test.
 var testLimits = sidecar.Limits{Concurrent: 8, Wait: 50 * time.Millisecond, Failures: 3, Pause: time.Hour}
@@ -284,6 +284,7 @@ func TestBadInput(t *testing.T) {
 	}{
 		{"unknown path", "GET", "/v1/nothing", ann, nil, "", problem.NotFound, ""},
 		{"internal path", "POST", "/internal/quotes/confirm", boss, nil, "{}", problem.NotFound, ""},
+		{"typed call", "POST", "/dishmesh.pricing.v1.PricingService/ConfirmQuote", boss, nil, "{}", problem.NotFound, ""},
 		{"event path", "POST", "/events/fooddelivery.order", boss, nil, "{}", problem.NotFound, ""},
 		{"dot segments", "GET", "/v1/orders/../internal", ann, nil, "", problem.NotFound, ""},
 		{"escaped slash", "GET", "/v1/orders/..%2Finternal", ann, nil, "", problem.NotFound, ""},
@@ -299,7 +300,7 @@ func TestBadInput(t *testing.T) {
 		{"not JSON", "POST", "/v1/orders", ann, key, "{quote", problem.MalformedJSON, ""},
 		{"two values", "POST", "/v1/orders", ann, key, place + place, problem.MalformedJSON, ""},
 		{"an array", "POST", "/v1/orders", ann, key, "[]", problem.MalformedJSON, ""},
-		{"null", "POST", "/v1/orders", ann, key, "null", problem.InvalidRequest, "quote"},
+		{"null", "POST", "/v1/orders", ann, key, "null", problem.MalformedJSON, ""},
 		{"unknown field", "POST", "/v1/orders", ann, key, `{"quote":"q","card":"c","price":1}`, problem.InvalidRequest, "price"},
 		{"wrong type", "POST", "/v1/orders", ann, key, `{"quote":1,"card":"c"}`, problem.InvalidRequest, "quote"},
 		{"missing field", "POST", "/v1/orders", ann, key, `{"quote":"q"}`, problem.InvalidRequest, "card"},

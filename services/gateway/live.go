@@ -22,6 +22,7 @@ const (
 	slowComment    = "too slow, reconnect"
 	lostComment    = "events may have been missed, reconnect"
 	closingComment = "closing, reconnect"
+	agedComment    = "open for long enough, reconnect"
 )
 
 // handleKitchenLive streams what happens at a restaurant.
@@ -68,10 +69,14 @@ func (s *Service) stream(w http.ResponseWriter, r *http.Request, key string, ope
 	}
 	beat := time.NewTicker(s.cfg.Heartbeat)
 	defer beat.Stop()
+	age := time.NewTimer(s.cfg.StreamAge)
+	defer age.Stop()
 	for {
 		select {
 		case <-r.Context().Done():
 			return nil
+		case <-age.C:
+			return finish(out, agedComment)
 		case <-s.closing:
 			return finish(out, closingComment)
 		case <-beat.C:
@@ -161,6 +166,8 @@ type follower struct {
 func (f *follower) follow(ctx context.Context, l *listener, backlog []frame) error {
 	beat := time.NewTicker(f.s.cfg.Heartbeat)
 	defer beat.Stop()
+	age := time.NewTimer(f.s.cfg.StreamAge)
+	defer age.Stop()
 	f.sendAll(backlog)
 	for {
 		if f.ended {
@@ -172,6 +179,8 @@ func (f *follower) follow(ctx context.Context, l *listener, backlog []frame) err
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-age.C:
+			return finish(f.out, agedComment)
 		case <-f.s.closing:
 			return finish(f.out, closingComment)
 		case <-beat.C:

@@ -43,6 +43,7 @@ type page struct {
 // pages are all pages of the gateway.
 type pages struct {
 	landing  page
+	docs     page
 	problems page
 	problem  map[problem.Type]page
 }
@@ -72,8 +73,19 @@ func newPages() (*pages, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pages: %w", err)
 	}
+	more, err := pageFiles.ReadFile("pages/docs.css")
+	if err != nil {
+		return nil, fmt.Errorf("pages: %w", err)
+	}
+	doc, err := newAPIDoc()
+	if err != nil {
+		return nil, fmt.Errorf("pages: %w", err)
+	}
 	render := func(name string, data map[string]any) page {
 		data["Style"] = template.CSS(style)
+		if name == "docs.html" {
+			data["Style"] = template.CSS(string(style) + string(more))
+		}
 		var b bytes.Buffer
 		if e := tmpl.ExecuteTemplate(&b, name, data); e != nil && err == nil {
 			err = fmt.Errorf("pages: %w", e)
@@ -82,6 +94,7 @@ func newPages() (*pages, error) {
 	}
 	p := &pages{
 		landing:  render("landing.html", map[string]any{"Routes": routeList().Routes, "Script": template.JS(script)}),
+		docs:     render("docs.html", map[string]any{"Doc": doc}),
 		problems: render("problems.html", map[string]any{"Problems": problemList().Problems}),
 		problem:  map[problem.Type]page{},
 	}

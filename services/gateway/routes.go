@@ -136,6 +136,9 @@ func routes() []route {
 
 		// The gateway itself
 		{get, "/", "", nobodys, nil, 0, (*Service).handleLanding},
+		{get, "/docs", "", nobodys, nil, 0, (*Service).handleDocs},
+		{get, "/openapi.yaml", "", nobodys, nil, 0, contract("openapi.yaml")},
+		{get, "/asyncapi.yaml", "", nobodys, nil, 0, contract("asyncapi.yaml")},
 		{get, "/v1/routes", "", nobodys, nil, 0, (*Service).handleRoutes},
 		{get, "/problems/", "", nobodys, nil, 0, (*Service).handleProblems},
 		{get, "/problems/{type}", "", nobodys, nil, 0, (*Service).handleProblem},

@@ -36,6 +36,7 @@ type Config struct {
 	StreamsEach     int           `env:"LIVE_STREAMS_PER_ACCOUNT" default:"20" help:"live streams that an account may have open"`
 	StreamBuffer    int           `env:"LIVE_STREAM_BUFFER" default:"256" help:"events that a live stream may lag behind before it is closed"`
 	LiveMaxAge      time.Duration `env:"LIVE_MAX_AGE" default:"1m" help:"live updates pass over older events: some brokers begin with their whole history; 0: none is too old"`
+	StreamAge       time.Duration `env:"LIVE_STREAM_AGE" default:"1h" help:"after this a live stream is closed, and the client connects again: a token that has expired is not good for ever"`
 	Heartbeat       time.Duration `env:"LIVE_HEARTBEAT" default:"15s" help:"pause between the signs of life of a live stream"`
 }
 
@@ -83,6 +84,9 @@ func build(d *run.Deps, cfg Config, now func() time.Time) (*Service, error) {
 	}
 	if cfg.TrustedProxies < 0 {
 		errs = append(errs, fmt.Errorf("TRUSTED_PROXIES=%d: must not be negative", cfg.TrustedProxies))
+	}
+	if cfg.StreamAge < time.Second {
+		errs = append(errs, fmt.Errorf("LIVE_STREAM_AGE=%s: must be at least 1s", cfg.StreamAge))
 	}
 	if cfg.Heartbeat < time.Millisecond {
 		errs = append(errs, fmt.Errorf("LIVE_HEARTBEAT=%s: must be at least 1ms", cfg.Heartbeat))

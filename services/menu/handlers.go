@@ -8,10 +8,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gorilla/mux"
 
@@ -36,7 +36,7 @@ func (s *Service) handleList(w http.ResponseWriter, r *http.Request) error {
 	var faults []problem.Field
 	number := func(name string, def, lo, hi int) int {
 		text := query.Get(name)
-		if text == "" {
+		if !query.Has(name) {
 			return def
 		}
 		n, err := strconv.Atoi(text)
@@ -48,7 +48,7 @@ func (s *Service) handleList(w http.ResponseWriter, r *http.Request) error {
 	limit := number("limit", defaultLimit, 1, maxLimit)
 	offset := number("offset", 0, 0, 1_000_000)
 	for _, name := range []string{"q", "cuisine"} {
-		if len(query.Get(name)) > maxQuery {
+		if utf8.RuneCountInString(query.Get(name)) > maxQuery {
 			faults = append(faults, problem.Field{Name: name, Reason: fmt.Sprintf("must be at most %d characters", maxQuery)})
 		}
 	}
@@ -122,28 +122,6 @@ func (s *Service) patchItem(ctx context.Context, restaurantID, itemID string, pa
 		return menuapi.Item{}, err
 	}
 	return state.Items[find(state.Items, itemID)], nil
-}
-
-func (s *Service) handleLookup(w http.ResponseWriter, r *http.Request) error {
-	var req menuapi.LookupRequest
-	if err := web.Decode(r, &req); err != nil {
-		return err
-	}
-	e, err := s.restaurant(req.RestaurantID)
-	if err != nil {
-		return err
-	}
-	menu := e.menu(s.now())
-	if len(req.ItemIDs) > 0 {
-		var items []menuapi.Item
-		for _, i := range menu.Items {
-			if slices.Contains(req.ItemIDs, i.ID) {
-				items = append(items, i)
-			}
-		}
-		menu.Items = items
-	}
-	return web.JSON(w, http.StatusOK, menu)
 }
 
 func (s *Service) ready() error {

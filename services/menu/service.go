@@ -13,6 +13,7 @@ import (
 	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
 	"github.com/dishmesh/dishmesh/services/internal/eventstore"
 	"github.com/dishmesh/dishmesh/services/internal/outbox"
+	"github.com/dishmesh/dishmesh/services/internal/rpc"
 	"github.com/dishmesh/dishmesh/services/internal/run"
 	"github.com/dishmesh/dishmesh/services/internal/web"
 	"github.com/dishmesh/dishmesh/services/menu/menuapi"
@@ -60,7 +61,8 @@ func (s *Service) Routes(r *mux.Router) {
 	r.Handle("/v1/restaurants/{restaurant}", web.HandlerFunc(s.handleRestaurant)).Methods("GET")
 	r.Handle("/v1/restaurants/{restaurant}/menu", web.HandlerFunc(s.handleMenu)).Methods("GET")
 	r.Handle("/v1/restaurants/{restaurant}/items/{item}", web.HandlerFunc(s.handlePatchItem)).Methods("PATCH")
-	r.Handle("/internal/menu/lookup", web.HandlerFunc(s.handleLookup)).Methods("POST")
+	path, handler := menuapi.NewMenuServiceHandler(calls{s}, rpc.HandlerOptions())
+	r.PathPrefix(path).Handler(handler)
 	s.store.Serve(r)
 }
 

@@ -194,8 +194,8 @@ func TestRefusals(t *testing.T) {
 		{"unknown item", nino, "PATCH", "/v1/restaurants/rst_01/items/itm_9999", `{"price":900}`, problem.NotFound},
 		{"item of another", nino, "PATCH", "/v1/restaurants/rst_01/items/itm_0201", `{"price":900}`, problem.NotFound},
 		{"restaurant unknown to an operator", operator, "PATCH", "/v1/restaurants/rst_99/items/itm_0101", `{"price":900}`, problem.NotFound},
-		{"lookup of nothing", web.Identity{}, "POST", "/internal/menu/lookup", `{}`, problem.InvalidRequest},
-		{"lookup of an unknown restaurant", web.Identity{}, "POST", "/internal/menu/lookup", `{"restaurant_id":"rst_99"}`, problem.NotFound},
+		{"lookup of nothing", web.Identity{}, "POST", menuapi.MenuServiceLookupMenuProcedure, `{}`, problem.InvalidRequest},
+		{"lookup of an unknown restaurant", web.Identity{}, "POST", menuapi.MenuServiceLookupMenuProcedure, `{"restaurant_id":"rst_99"}`, problem.NotFound},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -350,15 +350,15 @@ func TestHistoryGivesTheState(t *testing.T) {
 
 func TestLookup(t *testing.T) {
 	f := setUp(t, nil)
-	client := menuapi.Client{Invoker: sidecartest.Mesh{menuapi.App: f.handler}}
-	got, err := client.Lookup(t.Context(), menuapi.LookupRequest{RestaurantID: "rst_01", ItemIDs: []string{"itm_0102", "itm_0201", "itm_0101"}})
+	client := menuapi.NewClient(sidecartest.Mesh{menuapi.App: f.handler})
+	got, err := client.Lookup(t.Context(), "rst_01", "itm_0102", "itm_0201", "itm_0101")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got.Restaurant.ID != "rst_01" || len(got.Items) != 2 || got.Items[0].ID != "itm_0101" || got.Currency != "EUR" {
 		t.Errorf("got %+v", got)
 	}
-	whole, err := client.Lookup(t.Context(), menuapi.LookupRequest{RestaurantID: "rst_01"})
+	whole, err := client.Lookup(t.Context(), "rst_01")
 	if err != nil || len(whole.Items) != 11 {
 		t.Errorf("%d items, error %v", len(whole.Items), err)
 	}

@@ -40,8 +40,8 @@ func (s *Service) handleList(w http.ResponseWriter, r *http.Request) error {
 		return problem.New(problem.Unauthenticated, "log in to see your notifications")
 	}
 	limit := maxListed
-	if q := r.URL.Query().Get("limit"); q != "" {
-		n, err := strconv.Atoi(q)
+	if query := r.URL.Query(); query.Has("limit") {
+		n, err := strconv.Atoi(query.Get("limit"))
 		if err != nil || n < 1 || n > maxListed {
 			return problem.New(problem.InvalidRequest, "1 faulty field(s)").
 				WithFields(problem.Field{Name: "limit", Reason: fmt.Sprintf("must be an integer from 1 to %d", maxListed)})

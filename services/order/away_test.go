@@ -1,6 +1,7 @@
 package order
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -8,9 +9,11 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/dapr/durabletask-go/workflow"
 
 	"github.com/dishmesh/dishmesh/services/internal/problem"
+	"github.com/dishmesh/dishmesh/services/internal/rpc"
 	"github.com/dishmesh/dishmesh/services/internal/run/runtest"
 	"github.com/dishmesh/dishmesh/services/internal/saga"
 	"github.com/dishmesh/dishmesh/services/internal/sidecar"
@@ -18,6 +21,17 @@ import (
 	"github.com/dishmesh/dishmesh/services/order/orderapi"
 	"github.com/dishmesh/dishmesh/services/pricing/pricingapi"
 )
+
+// confirming is a pricing service that confirms every quote.
+type confirming struct {
+	pricingapi.UnimplementedPricingServiceHandler
+}
+
+// ConfirmQuote implements pricingapi.PricingServiceHandler.
+func (confirming) ConfirmQuote(context.Context, *connect.Request[pricingapi.ConfirmQuoteRequest]) (*connect.Response[pricingapi.ConfirmQuoteResponse], error) {
+	q := pricingapi.Quote{ID: "qte_1", RestaurantID: "rst_01", Currency: "EUR", Total: 1000}
+	return connect.NewResponse(&pricingapi.ConfirmQuoteResponse{Quote: pricingapi.NewSignedQuote(q)}), nil
+}
 
 // Without pricing nothing is placed: a clear refusal, nothing written, and the same key is good later. How long the
 // customer waits for that is less than the 5 s of the gateway.
@@ -71,9 +85,7 @@ func TestNothingIsPlacedWhilePricingIsAway(t *testing.T) {
 			}
 		}
 	}
-	fakes.Mesh[pricingapi.App] = web.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
-		return web.JSON(w, http.StatusOK, pricingapi.Quote{ID: "qte_1", RestaurantID: "rst_01", Currency: "EUR", Total: 1000})
-	})
+	_, fakes.Mesh[pricingapi.App] = pricingapi.NewPricingServiceHandler(confirming{}, rpc.HandlerOptions())
 	w, _ := place()
 	var o orderapi.Order
 	if err := json.Unmarshal(w.Body.Bytes(), &o); err != nil || w.Code != http.StatusCreated || o.Status != orderapi.Placed {

@@ -201,7 +201,7 @@ func (s *Service) handleGet(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if q := r.URL.Query().Get("version"); q != "" {
+	if r.URL.Query().Has("version") {
 		if web.Caller(r).Role != web.RoleOperator {
 			return problem.New(problem.Forbidden, "operators look into the past")
 		}
@@ -296,11 +296,11 @@ func matches(header, tag string) bool {
 }
 
 func intQuery(r *http.Request, name string, def, low, high int) (int, error) {
-	q := r.URL.Query().Get(name)
-	if q == "" {
+	query := r.URL.Query()
+	if !query.Has(name) {
 		return def, nil
 	}
-	n, err := strconv.Atoi(q)
+	n, err := strconv.Atoi(query.Get(name))
 	if err != nil || n < low || n > high {
 		return 0, problem.New(problem.InvalidRequest, "1 faulty field(s)").
 			WithFields(problem.Field{Name: name, Reason: fmt.Sprintf("must be an integer from %d to %d", low, high)})

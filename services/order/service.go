@@ -93,7 +93,7 @@ func newService(d *run.Deps, cfg Config, engine engine) (*Service, error) {
 	}
 	s := &Service{
 		cfg: cfg, log: d.Log, state: d.State, topics: d.Topics, engine: engine, sidecar: d.Engine, outbox: d.UseOutbox(),
-		pricing: pricingapi.Client{Invoker: d.Invoker}, payment: paymentapi.Client{Invoker: d.Invoker},
+		pricing: pricingapi.NewClient(d.Invoker), payment: paymentapi.Client{Invoker: d.Invoker},
 		restaurant: restaurantapi.Client{Invoker: d.Invoker}, delivery: deliveryapi.Client{Invoker: d.Invoker},
 		ended: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "orders_ended_total", Help: "Orders by terminal state."}, []string{"status"}),
 	}

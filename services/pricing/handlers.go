@@ -99,19 +99,6 @@ func (s *Service) promotion(ctx context.Context, code, customerID string, subtot
 	return p, s.redemptions.possible(ctx, p, customerID)
 }
 
-func (s *Service) handleConfirm(w http.ResponseWriter, r *http.Request) error {
-	var req pricingapi.ConfirmRequest
-	if err := web.Decode(r, &req); err != nil {
-		return err
-	}
-	q, err := s.confirm(r.Context(), req)
-	s.confirms.WithLabelValues(outcome(err)).Inc()
-	if err != nil {
-		return err
-	}
-	return web.JSON(w, http.StatusOK, q)
-}
-
 // confirm checks a quote for an order. Without a promotion nothing is written: the token says it all.
 func (s *Service) confirm(ctx context.Context, req pricingapi.ConfirmRequest) (pricingapi.Quote, error) {
 	q, err := s.signer.verify(ctx, req.Token)
@@ -152,19 +139,12 @@ func (s *Service) stands(ctx context.Context, q pricingapi.Quote) error {
 	return unchanged(m, q)
 }
 
-func (s *Service) handleRelease(w http.ResponseWriter, r *http.Request) error {
-	var req pricingapi.ReleaseRequest
-	if err := web.Decode(r, &req); err != nil {
-		return err
-	}
-	released, err := s.redemptions.release(r.Context(), req.OrderID, func(code string) promotion {
+// release gives back what an order redeemed.
+func (s *Service) release(ctx context.Context, orderID string) (bool, error) {
+	return s.redemptions.release(ctx, orderID, func(code string) promotion {
 		if p, ok := s.promotions[code]; ok {
 			return p
 		}
 		return promotion{Code: code} // withdrawn since: it has no limits to give back to
 	})
-	if err != nil {
-		return err
-	}
-	return web.JSON(w, http.StatusOK, pricingapi.ReleaseResult{Released: released})
 }

@@ -10,10 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
+
 	"github.com/dishmesh/dishmesh/services/internal/geo"
 	"github.com/dishmesh/dishmesh/services/internal/problem"
+	"github.com/dishmesh/dishmesh/services/internal/rpc"
 	"github.com/dishmesh/dishmesh/services/internal/run"
 	"github.com/dishmesh/dishmesh/services/internal/run/runtest"
+	"github.com/dishmesh/dishmesh/services/internal/sidecar/sidecartest"
 	"github.com/dishmesh/dishmesh/services/internal/web"
 	"github.com/dishmesh/dishmesh/services/menu/menuapi"
 	"github.com/dishmesh/dishmesh/services/pricing/pricingapi"
@@ -53,36 +57,28 @@ type menuService struct {
 	hangs   bool // answers nothing until the caller gives up
 }
 
-func (m *menuService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	web.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-		var req menuapi.LookupRequest
-		if err := web.Decode(r, &req); err != nil {
-			return err
-		}
-		m.mu.Lock()
-		m.lookups++
-		menu, ok := m.menus[req.RestaurantID]
-		away, hangs, during := m.away, m.hangs, m.during
-		body, err := json.Marshal(menu)
-		m.mu.Unlock()
-		if during != nil {
-			during()
-		}
-		if hangs {
-			<-r.Context().Done()
-			return r.Context().Err()
-		}
-		switch {
-		case err != nil:
-			return err
-		case away:
-			return problem.New(problem.Unavailable, "")
-		case !ok:
-			return problem.New(problem.NotFound, "no such restaurant")
-		}
-		_, err = w.Write(body)
-		return err
-	}).ServeHTTP(w, r)
+// LookupMenu implements menuapi.MenuServiceHandler.
+func (m *menuService) LookupMenu(ctx context.Context, r *connect.Request[menuapi.LookupMenuRequest]) (*connect.Response[menuapi.LookupMenuResponse], error) {
+	m.mu.Lock()
+	m.lookups++
+	menu, ok := m.menus[r.Msg.GetRestaurantId()]
+	away, hangs, during := m.away, m.hangs, m.during
+	answer := menuapi.NewLookupMenuResponse(menu)
+	m.mu.Unlock()
+	if during != nil {
+		during()
+	}
+	if hangs {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	switch {
+	case away:
+		return nil, problem.New(problem.Unavailable, "")
+	case !ok:
+		return nil, problem.New(problem.NotFound, "no such restaurant")
+	}
+	return connect.NewResponse(answer), nil
 }
 
 func (m *menuService) change(restaurantID string, i int, f func(*menuapi.Item)) {
@@ -154,7 +150,7 @@ func setUpOn(t testing.TB, cfg Config, deps *run.Deps, fakes *runtest.Fakes, c *
 	t.Helper()
 	f := &fixture{t: t, deps: deps, fakes: fakes, clock: c}
 	f.menu = &menuService{menus: map[string]menuapi.Menu{"rst_a": testMenu("rst_a"), "rst_b": testMenu("rst_b")}}
-	fakes.Mesh["menu"] = f.menu
+	_, fakes.Mesh["menu"] = menuapi.NewMenuServiceHandler(f.menu, rpc.HandlerOptions())
 	var err error
 	if f.Service, err = build(deps, cfg, c.now); err != nil {
 		t.Fatal(err)
@@ -203,15 +199,19 @@ func (f *fixture) mustAsk(customer string, req pricingapi.QuoteRequest) pricinga
 	return q
 }
 
+// client calls the service as other services do.
+func (f *fixture) client() pricingapi.Client {
+	return pricingapi.NewClient(sidecartest.Mesh{pricingapi.App: f.handler})
+}
+
 func (f *fixture) confirmed(token, orderID, customer string) (q pricingapi.Quote, err error) {
-	err = f.post("/internal/quotes/confirm", "", pricingapi.ConfirmRequest{Token: token, OrderID: orderID, CustomerID: customer}, &q)
-	return q, err
+	return f.client().Confirm(f.t.Context(), pricingapi.ConfirmRequest{Token: token, OrderID: orderID, CustomerID: customer})
 }
 
 func (f *fixture) released(orderID string) bool {
 	f.t.Helper()
-	var res pricingapi.ReleaseResult
-	if err := f.post("/internal/quotes/release", "", pricingapi.ReleaseRequest{OrderID: orderID}, &res); err != nil {
+	res, err := f.client().Release(f.t.Context(), pricingapi.ReleaseRequest{OrderID: orderID})
+	if err != nil {
 		f.t.Fatalf("release: %v", err)
 	}
 	return res.Released

@@ -92,7 +92,7 @@ func (c *menus) get(ctx context.Context, restaurantID string) (*knownMenu, error
 
 func (c *menus) lookup(ctx context.Context, restaurantID string, changed int) (*knownMenu, error) {
 	at := c.now()
-	answer, err := c.client.Lookup(ctx, menuapi.LookupRequest{RestaurantID: restaurantID})
+	answer, err := c.client.Lookup(ctx, restaurantID)
 	var m *knownMenu
 	if err == nil {
 		m, err = know(answer, at)

@@ -14,6 +14,7 @@ import (
 	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
 	"github.com/dishmesh/dishmesh/services/internal/eventstore"
 	"github.com/dishmesh/dishmesh/services/internal/problem"
+	"github.com/dishmesh/dishmesh/services/internal/rpc"
 	"github.com/dishmesh/dishmesh/services/internal/run"
 	"github.com/dishmesh/dishmesh/services/internal/topic"
 	"github.com/dishmesh/dishmesh/services/internal/web"
@@ -85,7 +86,7 @@ func build(d *run.Deps, cfg Config, now func() time.Time) (*Service, error) {
 		tariff:      tariff{base: cfg.DeliveryBase, perKm: cfg.DeliveryPerKm},
 		signer:      newSigner(d.State, cfg.KeyRotation, now),
 		redemptions: &redemptions{state: d.State, now: now},
-		menus: &menus{client: menuapi.Client{Invoker: d.Invoker}, fresh: cfg.MenuFresh, stale: cfg.MenuStale, pause: 2 * time.Second,
+		menus: &menus{client: menuapi.NewClient(d.Invoker), fresh: cfg.MenuFresh, stale: cfg.MenuStale, pause: 2 * time.Second,
 			now: now, log: d.Log, slots: map[string]*menuSlot{}},
 		surge: &surge{steps: steps, orders: newOpenOrders(), state: d.State, instance: d.Instance, now: now,
 			zones: eventstore.New(d.State, d.UseOutbox(), eventstore.Options[zone]{
@@ -103,8 +104,8 @@ func build(d *run.Deps, cfg Config, now func() time.Time) (*Service, error) {
 // Routes implements run.Service.
 func (s *Service) Routes(r *mux.Router) {
 	r.Handle("/v1/quotes", web.HandlerFunc(s.handleQuote)).Methods("POST")
-	r.Handle("/internal/quotes/confirm", web.HandlerFunc(s.handleConfirm)).Methods("POST")
-	r.Handle("/internal/quotes/release", web.HandlerFunc(s.handleRelease)).Methods("POST")
+	path, handler := pricingapi.NewPricingServiceHandler(calls{s}, rpc.HandlerOptions())
+	r.PathPrefix(path).Handler(handler)
 	s.topics.Handle(r, s.Subscriptions()...)
 	s.surge.zones.Serve(r)
 }

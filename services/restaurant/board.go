@@ -79,7 +79,11 @@ func (b *board) remove(order string) {
 }
 
 func (b board) kitchen() restaurantapi.Kitchen {
-	return restaurantapi.Kitchen{RestaurantID: b.RestaurantID, Hours: b.Hours,
+	hours := b.Hours
+	if hours.Openings == nil {
+		hours.Openings = []restaurantapi.Opening{} // a list, be it empty: it never closes
+	}
+	return restaurantapi.Kitchen{RestaurantID: b.RestaurantID, Hours: hours,
 		Capacity: restaurantapi.Capacity{Capacity: b.Capacity, Paused: b.Paused}, Active: b.active()}
 }
 

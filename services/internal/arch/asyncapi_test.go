@@ -221,6 +221,8 @@ func comments(text string, docs map[string]string) {
 			continue
 		case len(words) == 2 && words[0] == "package":
 			names = []string{words[1]}
+		case strings.HasSuffix(line, "{") && words[0] != "message": // a service or a call; what is in it is no payload
+			names = append(names, "")
 		case len(words) == 2 && words[0] == "message":
 			if doc := strings.Join(above, "\n"); doc != "" {
 				docs[full(words[1])] = doc

@@ -42,6 +42,7 @@ func invocations(t *testing.T) []invocation {
 			dir := filepath.Join(root(t), "services", where)
 			r := reader{goFiles(t, dir), constants(t, dir)}
 			for _, f := range r.files {
+				all = append(all, r.typed(where, s, f)...)
 				ast.Inspect(f, func(n ast.Node) bool {
 					if lit, ok := n.(*ast.CompositeLit); ok && isSelector(lit.Type, "sidecar", "Call") {
 						all = append(all, r.invocation(where, s, lit))
@@ -51,6 +52,52 @@ func invocations(t *testing.T) []invocation {
 			}
 		}
 	}
+	return all
+}
+
+// typed finds the typed calls: a client's member that is made with an rpc.Door, and the procedures that are called of it.
+func (r reader) typed(where, service string, f *ast.File) []invocation {
+	type door struct {
+		service string
+		within  time.Duration
+	}
+	doors := map[string]door{}
+	ast.Inspect(f, func(n ast.Node) bool {
+		kv, ok := n.(*ast.KeyValueExpr)
+		if !ok {
+			return true
+		}
+		made, ok := kv.Value.(*ast.CallExpr)
+		if !ok || len(made.Args) == 0 {
+			return true
+		}
+		lit, ok := made.Args[0].(*ast.CompositeLit)
+		if !ok || !isSelector(lit.Type, "rpc", "Door") {
+			return true
+		}
+		name := strings.TrimSuffix(strings.TrimPrefix(made.Fun.(*ast.Ident).Name, "New"), "Client")
+		doors[kv.Key.(*ast.Ident).Name] = door{name, r.invocation(where, service, lit).within}
+		return true
+	})
+	var all []invocation
+	ast.Inspect(f, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok {
+			return true
+		}
+		procedure, ok := call.Fun.(*ast.SelectorExpr)
+		if !ok {
+			return true
+		}
+		member, ok := procedure.X.(*ast.SelectorExpr)
+		if !ok {
+			return true
+		}
+		if d, ok := doors[member.Sel.Name]; ok {
+			all = append(all, invocation{where, service, "POST", r.consts[d.service+procedure.Sel.Name+"Procedure"], d.within})
+		}
+		return true
+	})
 	return all
 }
 

@@ -166,7 +166,7 @@ func ParseQuery(v url.Values) (Query, error) {
 	q := Query{Limit: defaultListed}
 	fault := problem.New(problem.InvalidRequest, "faulty query")
 	number := func(name string, least, most int, to *int) {
-		if s := v.Get(name); s != "" {
+		if s := v.Get(name); v.Has(name) {
 			n, err := strconv.Atoi(s)
 			if err != nil || n < least || n > most {
 				fault = fault.WithFields(problem.Field{Name: name, Reason: "must be a number from " + strconv.Itoa(least) + " to " + strconv.Itoa(most)})
@@ -175,7 +175,7 @@ func ParseQuery(v url.Values) (Query, error) {
 		}
 	}
 	instant := func(name string, to *time.Time) {
-		if s := v.Get(name); s != "" {
+		if s := v.Get(name); v.Has(name) {
 			t, err := time.Parse(time.RFC3339, s)
 			if err != nil {
 				fault = fault.WithFields(problem.Field{Name: name, Reason: "must be a time such as 2026-11-22T15:04:05Z (RFC 3339)"})

@@ -139,7 +139,8 @@ func Write(w http.ResponseWriter, err error, instance, traceID string) {
 	_ = json.NewEncoder(w).Encode(doc) // the client has gone: nothing is left to tell it
 }
 
-// Read turns a non-2xx response back into the error that it was written from. The body is read to its end.
+// Read turns a non-2xx response back into the error that it was written from, as a problem document or as the error
+// of a Connect procedure. The body is read to its end.
 func Read(resp *http.Response) error {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	if err != nil {
@@ -155,6 +156,9 @@ func Read(resp *http.Response) error {
 			}
 			return e
 		}
+	}
+	if e := readConnect(body); e != nil {
+		return e
 	}
 	return New(FromStatus(resp.StatusCode), "status %d: %.200s", resp.StatusCode, body)
 }

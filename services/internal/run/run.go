@@ -190,7 +190,11 @@ func serve(ctx context.Context, deps *Deps, service Service, cfg Base, sc *sidec
 		return fmt.Errorf("APP_PORT: %w", err)
 	}
 	// Deliveries may take as long as their retries; everything else is bounded by the caller's time-out.
-	server := &http.Server{Handler: r, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute,
+	// HTTP/2 without TLS is for gRPC clients of the typed calls; the sidecar speaks HTTP/1.1.
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	server := &http.Server{Handler: r, Protocols: &protocols, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	failed := make(chan error, 3)
 	go func() {

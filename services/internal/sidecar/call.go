@@ -71,11 +71,20 @@ type Call struct {
 	App    string // "": the sidecar itself
 	Method string
 	Path   string // with a leading slash
-	In     any    // encoded as JSON; nil: no body
-	Out    any    // decoded from a 2xx answer; nil: ignored
+	In     any    // encoded as JSON, a Raw as it is; nil: no body
+	Out    any    // decoded from a 2xx answer, a *Raw takes it as it is; nil: ignored
 	Header http.Header
 	Within time.Duration // bounds the call with its retries; 0: CallTimeout. It must be less than the caller's own time.
 }
+
+// Raw is a body that is not JSON, or that somebody else encodes.
+type Raw struct {
+	Header http.Header // of the answer; of a request it is the call's
+	Body   []byte
+}
+
+// maxAnswer bounds the answer to a call, in bytes.
+const maxAnswer = 4 << 20
 
 // Invoke makes the call through the sidecar. An answer that is not 2xx comes back as the *problem.Error that the
 // callee wrote. An app that keeps failing or is slow is not called: then it is problem.Unavailable (see Guards).
@@ -93,7 +102,10 @@ func Do(ctx context.Context, client *http.Client, base string, c Call) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	var body io.Reader
-	if c.In != nil {
+	raw, isRaw := c.In.(Raw)
+	if isRaw {
+		body = bytes.NewReader(raw.Body)
+	} else if c.In != nil {
 		b, err := json.Marshal(c.In)
 		if err != nil {
 			return fmt.Errorf("call %s %s: %w", c.App, c.Path, err)
@@ -111,7 +123,7 @@ func Do(ctx context.Context, client *http.Client, base string, c Call) error {
 	if c.App != "" {
 		req.Header.Set(appIDHeader, c.App)
 	}
-	if body != nil {
+	if body != nil && !isRaw {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	resp, err := client.Do(req)
@@ -129,10 +141,14 @@ func Do(ctx context.Context, client *http.Client, base string, c Call) error {
 	if resp.StatusCode/100 != 2 {
 		return problem.Read(resp)
 	}
-	if c.Out == nil {
+	switch out := c.Out.(type) {
+	case nil:
 		_, err = io.Copy(io.Discard, resp.Body)
-	} else {
-		err = json.NewDecoder(io.LimitReader(resp.Body, 4<<20)).Decode(c.Out)
+	case *Raw:
+		out.Header = resp.Header
+		out.Body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	default:
+		err = json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(c.Out)
 	}
 	if err != nil {
 		return problem.Wrap(err, problem.Unavailable, "the answer of %s is broken", c.App)

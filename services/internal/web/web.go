@@ -3,6 +3,7 @@
 package web
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -38,10 +39,15 @@ func Fail(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.Is(err, context.DeadlineExceeded) && problem.Of(err) == problem.Internal {
 		err = problem.Wrap(err, problem.Timeout, "")
 	}
-	if rec, ok := r.Context().Value(recordKey{}).(*record); ok {
+	Note(r.Context(), err)
+	problem.Write(w, err, r.URL.EscapedPath(), correlation.TraceID(correlation.From(r.Context()).TraceParent))
+}
+
+// Note leaves err for the log line of the request whose context ctx is.
+func Note(ctx context.Context, err error) {
+	if rec, ok := ctx.Value(recordKey{}).(*record); ok {
 		rec.err = err
 	}
-	problem.Write(w, err, r.URL.EscapedPath(), correlation.TraceID(correlation.From(r.Context()).TraceParent))
 }
 
 // JSON answers with status and v. A v that can't be encoded is a programming error and panics.
@@ -102,6 +108,9 @@ func ReadBody(r *http.Request) ([]byte, error) {
 
 // DecodeBytes is Decode for a body that was read before.
 func DecodeBytes(body []byte, v any) error {
+	if string(bytes.TrimSpace(body)) == "null" {
+		return problem.New(problem.MalformedJSON, "the body must be an object, not null")
+	}
 	dec := json.NewDecoder(strings.NewReader(string(body)))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(v); err != nil {

@@ -72,7 +72,7 @@ func TestDecode(t *testing.T) {
 		{"trailing brace", good + "}", problem.MalformedJSON, nil},
 		{"an array", "[]", problem.MalformedJSON, nil},
 		{"a string", `"email"`, problem.MalformedJSON, nil},
-		{"null", "null", problem.InvalidRequest, fields("email", "is required", "role", "must be one of: customer, courier", "items", "must be at least 1 entries")},
+		{"null", "null", problem.MalformedJSON, nil},
 		{"unknown field", `{"email":"ada@example.org","admin":true}`, problem.InvalidRequest, fields("admin", "is not a known field")},
 		{"unknown field inside", `{"items":[{"price":1}]}`, problem.InvalidRequest, fields("price", "is not a known field")},
 		{"wrong type", `{"email":5}`, problem.InvalidRequest, fields("email", "must be a string, not number")},

@@ -89,9 +89,3 @@ type ItemPatch struct {
 	Available *bool  `json:"available,omitempty" validate:"required_without=Price"`
 	Price     *int64 `json:"price,omitempty" validate:"omitempty,min=1,max=1000000"`
 }
-
-// LookupRequest asks for items of one restaurant, or for its whole menu if it names none.
-type LookupRequest struct {
-	RestaurantID string   `json:"restaurant_id" validate:"required,max=40"`
-	ItemIDs      []string `json:"item_ids,omitempty" validate:"max=100,dive,required,max=40"`
-}
