@@ -49,7 +49,7 @@ func messageNames(e contract.Event) []string {
 
 // hearings says which events each app hears, by topic: from the declared subscriptions.
 func hearings(subscriptions []document) map[string]map[string][]string {
-	all := map[string]map[string][]string{}
+	all, known := map[string]map[string][]string{}, kinds()
 	for _, d := range subscriptions {
 		if d.deadLetters() { // every app has its own of what it hears
 			continue
@@ -58,18 +58,7 @@ func hearings(subscriptions []document) map[string]map[string][]string {
 		if all[app] == nil {
 			all[app] = map[string][]string{}
 		}
-		var types []string
-		if len(d.Spec.Routes.Rules) > 0 {
-			types, _ = filtered(d.Spec.Routes.Rules[0].Match)
-		} else {
-			for _, e := range catalogue.All.Events() {
-				if e.Topic() == d.Spec.Topic {
-					types = append(types, e.Name)
-				}
-			}
-		}
-		slices.Sort(types)
-		all[app][d.Spec.Topic] = types
+		all[app][d.Spec.Topic] = d.heard(known[d.Spec.Topic])
 	}
 	return all
 }

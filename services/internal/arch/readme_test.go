@@ -94,10 +94,8 @@ func TestServiceMap(t *testing.T) {
 		r := actual[app]
 		if len(d.Spec.Routes.Rules) == 0 {
 			r.consumes = append(r.consumes, strings.TrimPrefix(d.Spec.Topic, cloudevent.Prefix)+".*")
-		}
-		for _, rule := range d.Spec.Routes.Rules {
-			types, _ := filtered(rule.Match)
-			r.consumes = append(r.consumes, types...)
+		} else {
+			r.consumes = append(r.consumes, d.heard(c.kinds[d.Spec.Topic])...)
 		}
 		slices.Sort(r.consumes)
 		actual[app] = r

@@ -27,6 +27,7 @@ import (
 	"github.com/dishmesh/dishmesh/services/delivery"
 	"github.com/dishmesh/dishmesh/services/gateway"
 	"github.com/dishmesh/dishmesh/services/internal/cloudevent"
+	"github.com/dishmesh/dishmesh/services/internal/contract/catalogue"
 	"github.com/dishmesh/dishmesh/services/internal/run"
 	"github.com/dishmesh/dishmesh/services/internal/run/runtest"
 	"github.com/dishmesh/dishmesh/services/internal/topic"
@@ -103,6 +104,7 @@ func resources(t *testing.T) []document {
 type code struct {
 	topics map[string]string          // topic to the service that owns it
 	events map[string][]string        // service to the types of its events, without the common prefix
+	kinds  map[string][]string        // topic to the types of its events, by the contracts, in the order of their names
 	known  map[string]map[string]bool // service to the types of others' events that its code names
 	routes map[string][]string        // service to the topics that it serves deliveries of
 	// declared are the types that the table of a service's subscriptions names, by service and topic; live ones name none.
@@ -161,7 +163,7 @@ func goFiles(t *testing.T, dir string) []*ast.File {
 // readCode finds the topics and event types of every service, who names whose, and who serves what.
 func readCode(t *testing.T) code {
 	t.Helper()
-	c := code{topics: map[string]string{}, events: map[string][]string{}, known: map[string]map[string]bool{}, routes: map[string][]string{}, declared: map[string]map[string][]string{}}
+	c := code{topics: map[string]string{}, events: map[string][]string{}, kinds: kinds(), known: map[string]map[string]bool{}, routes: map[string][]string{}, declared: map[string]map[string][]string{}}
 	byName := map[string]map[string]string{} // package name to its constants that are event types
 	for _, service := range services {
 		c.topics[cloudevent.Topic(service)] = service
@@ -196,6 +198,18 @@ func readCode(t *testing.T) code {
 		c.routes[service], c.declared[service] = deliveries(t, service)
 	}
 	return c
+}
+
+// kinds gives the event types of every topic, without the common prefix, in the order of their names.
+func kinds() map[string][]string {
+	all := map[string][]string{}
+	for _, e := range catalogue.All.Events() {
+		all[e.Topic()] = append(all[e.Topic()], e.Name)
+	}
+	for _, types := range all {
+		slices.Sort(types)
+	}
+	return all
 }
 
 // deliveries builds a service and reads off its router which topics it takes in, and off its subscriptions which types
@@ -268,20 +282,32 @@ func with[C any](d *run.Deps, build func(*run.Deps, C) (run.Service, error)) (ru
 	return build(d, cfg)
 }
 
-// match is the one form of a filter: what has no type is let through, so that it is dead-lettered and not dropped.
-var match = regexp.MustCompile(`^!has\(event\.type\) \|\| event\.type in \[ ?("[^"]*"(?:, ?"[^"]*")*) ?\]$`)
+// match is the one form of a rule: it names what the app does not want. So what has no type, and a type that nobody
+// knows, is let through and dead-lettered by the app, and not dropped by the sidecar.
+var match = regexp.MustCompile(`^!has\(event\.type\) \|\| !\(event\.type in \[ ?("[^"]*"(?:, ?"[^"]*")*) ?\]\)$`)
 
-// filtered gives the event types that a filter lets through, without the common prefix.
-func filtered(rule string) ([]string, bool) {
-	m := match.FindStringSubmatch(strings.Join(strings.Fields(rule), " "))
-	if m == nil {
-		return nil, false
-	}
+const form = `!has(event.type) || !(event.type in ["…"])`
+
+// excluded gives the event types that a subscription's rule keeps back, without the common prefix; none if there is no
+// rule. It reports false for a rule of another form.
+func (d document) excluded() ([]string, bool) {
 	var types []string
-	for quoted := range strings.SplitSeq(m[1], ",") {
-		types = append(types, strings.TrimPrefix(strings.Trim(quoted, ` "`), cloudevent.Prefix))
+	for _, rule := range d.Spec.Routes.Rules {
+		m := match.FindStringSubmatch(strings.Join(strings.Fields(rule.Match), " "))
+		if m == nil {
+			return nil, false
+		}
+		for quoted := range strings.SplitSeq(m[1], ",") {
+			types = append(types, strings.TrimPrefix(strings.Trim(quoted, ` "`), cloudevent.Prefix))
+		}
 	}
 	return types, true
+}
+
+// heard gives those of a topic's known types that a subscription lets through.
+func (d document) heard(known []string) []string {
+	excluded, _ := d.excluded()
+	return slices.DeleteFunc(slices.Clone(known), func(e string) bool { return slices.Contains(excluded, e) })
 }
 
 // subscriptionRules hold the declared subscriptions against the code, in both directions.
@@ -327,31 +353,29 @@ func subscriptionRules(c code, documents []document) []string {
 		if want := topic.Path(d.Spec.Topic); paths[0] != want {
 			complain("delivers to %q, not to %s", paths[0], want)
 		}
-		var types []string
-		if len(rules) == 1 {
-			if types, ok = filtered(rules[0].Match); !ok {
-				complain(`the filter is not of the form !has(event.type) || event.type in ["…"]`)
-				continue
-			}
+		excluded, ok := d.excluded()
+		if !ok {
+			complain("the rule is not of the form %s: it would drop what nobody knows without a word", form)
+			continue
 		}
-		passed := slices.Sorted(slices.Values(types))
-		if len(rules) == 0 {
-			passed = c.events[publisher]
-		}
-		if declared, ok := c.declared[app][d.Spec.Topic]; ok && !slices.Equal(declared, passed) {
-			complain("lets %v through, and the subscription in the code declares %v", passed, declared)
-		}
-		for _, e := range types {
+		known := c.kinds[d.Spec.Topic]
+		for i, e := range excluded {
 			switch {
-			case !slices.Contains(c.events[publisher], e):
-				complain("%s has no event %s", publisher, e)
-			case !c.known[app][e]:
-				complain("lets %s through, which %s does not know", e, app)
+			case !slices.Contains(known, e):
+				complain("excludes %s, which is no event of %s", e, publisher)
+			case slices.Contains(excluded[:i], e):
+				complain("excludes %s twice", e)
+			case c.known[app][e]:
+				complain("excludes %s, which %s knows", e, app)
 			}
 		}
-		for e := range c.known[app] {
-			if len(rules) == 1 && slices.Contains(c.events[publisher], e) && !slices.Contains(types, e) {
-				complain("keeps back %s, which %s knows", e, app)
+		passed := d.heard(known)
+		if declared, ok := c.declared[app][d.Spec.Topic]; ok && !slices.Equal(declared, passed) {
+			complain("lets %v through, and the subscription in the code declares %v: exclude what it does not want", passed, declared)
+		}
+		for _, e := range passed {
+			if len(rules) == 1 && !c.known[app][e] {
+				complain("does not exclude %s, which %s does not know", e, app)
 			}
 		}
 	}
@@ -448,9 +472,9 @@ spec:
     rules:
       - path: /events/fooddelivery.restaurant
         match: >-
-          !has(event.type) || event.type in [
-          "fooddelivery.restaurant.ticket-ready",
-          "fooddelivery.restaurant.ticket-opened"]
+          !has(event.type) || !(event.type in [
+          "fooddelivery.restaurant.ticket-accepted",
+          "fooddelivery.restaurant.ticket-rejected"])
 scopes: [delivery]
 `
 
@@ -469,21 +493,27 @@ scopes: [delivery]
 func TestSubscriptionRulesFail(t *testing.T) {
 	c := code{
 		topics: map[string]string{"fooddelivery.restaurant": "restaurant", "fooddelivery.delivery.location": "delivery"},
-		events: map[string][]string{"restaurant": {"restaurant.ticket-opened", "restaurant.ticket-ready", "restaurant.ticket-rejected"}},
+		kinds: map[string][]string{
+			"fooddelivery.restaurant":        {"restaurant.ticket-accepted", "restaurant.ticket-opened", "restaurant.ticket-ready", "restaurant.ticket-rejected"},
+			"fooddelivery.delivery.location": {"delivery.location-updated"},
+		},
 		known:  map[string]map[string]bool{"delivery": {"restaurant.ticket-ready": true, "restaurant.ticket-opened": true}},
 		routes: map[string][]string{"delivery": {"fooddelivery.restaurant"}},
 	}
 	const name = "components/subscriptions/delivery.yaml: delivery-restaurant: "
 	for _, tc := range []struct{ name, file, old, new, want string }{
 		{"good", "", "", "", ""},
-		{"an event that is not there", "", "ticket-opened", "ticket-torn", name + "restaurant has no event restaurant.ticket-torn\n" + name + "keeps back restaurant.ticket-opened, which delivery knows"},
-		{"an event that nobody handles", "", "ticket-opened\"", "ticket-opened\", \"fooddelivery.restaurant.ticket-rejected\"", name + "lets restaurant.ticket-rejected through, which delivery does not know"},
-		{"an event that is forgotten", "", ",\n          \"fooddelivery.restaurant.ticket-opened\"", "", name + "keeps back restaurant.ticket-opened, which delivery knows"},
-		{"another form", "", "!has(event.type) || ", "", name + `the filter is not of the form !has(event.type) || event.type in ["…"]`},
+		{"an event that is not there", "", "ticket-rejected", "ticket-torn", name + "excludes restaurant.ticket-torn, which is no event of restaurant\n" + name + "does not exclude restaurant.ticket-rejected, which delivery does not know"},
+		{"an event that is handled", "", "ticket-rejected\"", "ticket-rejected\", \"fooddelivery.restaurant.ticket-opened\"", name + "excludes restaurant.ticket-opened, which delivery knows"},
+		{"an event twice", "", "ticket-rejected\"", "ticket-rejected\", \"fooddelivery.restaurant.ticket-accepted\"", name + "excludes restaurant.ticket-accepted twice"},
+		{"an event that is forgotten", "", ",\n          \"fooddelivery.restaurant.ticket-rejected\"", "", name + "does not exclude restaurant.ticket-rejected, which delivery does not know"},
+		{"what has no type is dropped", "", "!has(event.type) || ", "", name + "the rule is not of the form " + form + ": it would drop what nobody knows without a word"},
+		{"what nobody knows is dropped", "", "!(event.type in [\n          \"fooddelivery.restaurant.ticket-accepted\",\n          \"fooddelivery.restaurant.ticket-rejected\"])", "event.type in [\"fooddelivery.restaurant.ticket-ready\"]",
+			name + "the rule is not of the form " + form + ": it would drop what nobody knows without a word"},
 		{"a topic that is not there", "", "topic: fooddelivery.restaurant", "topic: fooddelivery.kitchen", name + "there is no topic fooddelivery.kitchen\ndelivery takes in [fooddelivery.restaurant] and is subscribed to []"},
 		{"another topic", "", "topic: fooddelivery.restaurant", "topic: fooddelivery.delivery.location", name + "is not called delivery-delivery-location\n" +
-			name + `delivers to "/events/fooddelivery.restaurant", not to /events/fooddelivery.delivery.location` + "\n" + name + "delivery has no event restaurant.ticket-ready\n" +
-			name + "delivery has no event restaurant.ticket-opened\ndelivery takes in [fooddelivery.restaurant] and is subscribed to [fooddelivery.delivery.location]"},
+			name + `delivers to "/events/fooddelivery.restaurant", not to /events/fooddelivery.delivery.location` + "\n" + name + "excludes restaurant.ticket-accepted, which is no event of delivery\n" +
+			name + "excludes restaurant.ticket-rejected, which is no event of delivery\n" + name + "does not exclude delivery.location-updated, which delivery does not know\ndelivery takes in [fooddelivery.restaurant] and is subscribed to [fooddelivery.delivery.location]"},
 		{"another path", "", "path: /events/", "path: /event/", name + `delivers to "/event/fooddelivery.restaurant", not to /events/fooddelivery.restaurant`},
 		{"another app", "", "scopes: [delivery]", "scopes: [currier]", name + `is scoped to ["currier"]; a file holds the subscriptions of the app that it is named after` + "\ndelivery takes in [fooddelivery.restaurant] and is subscribed to []"},
 		{"no scope", "", "scopes: [delivery]", "", name + `is scoped to []; a file holds the subscriptions of the app that it is named after` + "\ndelivery takes in [fooddelivery.restaurant] and is subscribed to []"},
@@ -549,13 +579,13 @@ func TestDeclaredTypesFail(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const opened, ready, rejected = "restaurant.ticket-opened", "restaurant.ticket-ready", "restaurant.ticket-rejected"
+	const accepted, opened, ready, rejected = "restaurant.ticket-accepted", "restaurant.ticket-opened", "restaurant.ticket-ready", "restaurant.ticket-rejected"
 	for want, declared := range map[string][]string{
 		"": {opened, ready},
-		"components/subscriptions/delivery.yaml: delivery-restaurant: lets [restaurant.ticket-opened restaurant.ticket-ready] through, and the subscription in the code declares [restaurant.ticket-ready]": {ready},
+		"components/subscriptions/delivery.yaml: delivery-restaurant: lets [restaurant.ticket-opened restaurant.ticket-ready] through, and the subscription in the code declares [restaurant.ticket-ready]: exclude what it does not want": {ready},
 	} {
 		c := code{
-			topics: map[string]string{"fooddelivery.restaurant": "restaurant"}, events: map[string][]string{"restaurant": {opened, ready, rejected}},
+			topics: map[string]string{"fooddelivery.restaurant": "restaurant"}, kinds: map[string][]string{"fooddelivery.restaurant": {accepted, opened, ready, rejected}},
 			known:    map[string]map[string]bool{"delivery": {opened: true, ready: true}},
 			routes:   map[string][]string{"delivery": {"fooddelivery.restaurant"}},
 			declared: map[string]map[string][]string{"delivery": {"fooddelivery.restaurant": declared}},

@@ -324,6 +324,24 @@ func TestPoisonInAGap(t *testing.T) {
 	})
 }
 
+// An event of a type that nobody knows is not taken for a repetition when those after it came first.
+func TestUnknownTypeComesLate(t *testing.T) {
+	c := newConsumer(t, 1)
+	events := c.owner.happens("ord_1", "placed", "eaten", "accepted")
+	for _, seq := range []int{1, 3, 2, 2} {
+		if got := c.deliver(0, events[seq-1]); got != "SUCCESS" {
+			t.Errorf("%d: %s", seq, got)
+		}
+	}
+	sent := c.pub.Sent()
+	if len(sent) != 2 || sent[0].Event.ID != sent[1].Event.ID || !strings.Contains(c.causes()[0], "unknown type order.eaten") {
+		t.Errorf("dead letters: %q, want two of the same id", c.causes())
+	}
+	if box := c.inbox("ord_1"); c.taken("ord_1") != "1 3" || box.Last != 3 || len(box.Parked) != 0 {
+		t.Errorf("taken %q, inbox %+v", c.taken("ord_1"), box)
+	}
+}
+
 // A mark without a letter would be an event lost: without the letter the event goes back to the broker.
 func TestNoMarkWithoutLetter(t *testing.T) {
 	c := newConsumer(t, 1)

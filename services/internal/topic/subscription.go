@@ -16,8 +16,9 @@ type Subscription struct {
 	Topic    string
 	Stream   string   // the stream behind the topic, as the events' ids name it; "": as the topic's entity
 	Schedule Schedule // pauses before the retries
-	// Types are the event types that are handled, without the common prefix. components/subscriptions names the same,
-	// so that the sidecar drops all others.
+	// Types are the event types that are handled, without the common prefix. components/subscriptions names all others
+	// that the topic has, so that the sidecar drops them and nothing else: a type that nobody knows comes here, and is
+	// dead-lettered.
 	Types   []string
 	Handler Handler
 	// Live is for a reader that passes events on as they happen and keeps nothing: it has no store, takes every type and

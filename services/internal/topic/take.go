@@ -41,6 +41,8 @@ func (s *Subscriber) take(ctx context.Context, d *delivery, fresh bool) (string,
 		switch {
 		case seq == entry.Last && !entry.IsParked(seq) && entry.Hash != "" && entry.Hash != d.hash:
 			return "", problem.New(problem.InvalidRequest, "event %s was taken in with another content before", d.event.ID)
+		case seq < entry.Last && !entry.IsParked(seq) && !d.sub.handles(d.event.Name()):
+			return "", d.refusal // those after it came first and passed it over; a repetition adds to the same letter
 		case seq <= entry.Last: // or it is with the dead letters
 			return outcomeDuplicate, nil
 		}
