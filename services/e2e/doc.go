@@ -11,6 +11,9 @@
 //     the platform, is killed (load_test.go, crash_test.go);
 //   - one platform holds a data folder, wrong flags are refused in one line, and `down` leaves nothing behind
 //     (lifecycle_test.go, and every test that stops a platform);
+//   - an event that can't be taken in is tried on its schedule and becomes a dead letter, which is shown, edited and
+//     replayed; the whole history of an order may come five times more without one more charge, notification or stage
+//     (deadletters_test.go);
 //   - the audit goes red when the acquirer's idempotency keys are switched off (mutation_test.go).
 //
 // The tests share one platform, which TestMain starts and stops; none relies on another, nor on their order. With

@@ -63,7 +63,8 @@ func runAll(m *testing.M) (code int, err error) {
 	guard := guarded()
 	defer guard.Stop()
 	// The kitchens' deadline is shorter than usual, for the tests in which nobody answers.
-	shared = newSite(filepath.Join(programs, "dishmesh"), filepath.Join(dir, "data"), "--time-scale", "0", "--set", "order.TICKET_DEADLINE=10s")
+	shared = newSite(filepath.Join(programs, "dishmesh"), filepath.Join(dir, "data"), "--time-scale", "0", "--set", "order.TICKET_DEADLINE=10s",
+		"--set", "gateway.BREAKER_PAUSE="+breakerPause.String(), "--set", "order.BREAKER_PAUSE="+breakerPause.String())
 	defer func() {
 		if downErr := shared.down(); downErr != nil {
 			code, err = 1, downErr

@@ -330,11 +330,18 @@ type verdict struct {
 func (s *site) audit(t *testing.T, want int) verdict {
 	t.Helper()
 	o := s.command(t, want, "audit", "--json", "--wait", "60s")
-	var v verdict
-	if err := json.Unmarshal([]byte(o.stdout), &v); err != nil {
-		t.Fatalf("audit --json: %v: %s", err, o)
+	v, err := readVerdict(o)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return v
+}
+
+func readVerdict(o outcome) (v verdict, err error) {
+	if err := json.Unmarshal([]byte(o.stdout), &v); err != nil {
+		return v, fmt.Errorf("audit --json: %w: %s", err, o)
+	}
+	return v, nil
 }
 
 // auditGreen wants every invariant to hold and every order to have ended.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/dishmesh/dishmesh/services/analytics/analyticsapi"
 	"github.com/dishmesh/dishmesh/services/delivery/deliveryapi"
+	"github.com/dishmesh/dishmesh/services/internal/deadletter"
 	"github.com/dishmesh/dishmesh/services/internal/web"
 	"github.com/dishmesh/dishmesh/services/menu/menuapi"
 	"github.com/dishmesh/dishmesh/services/notification/notificationapi"
@@ -120,6 +121,18 @@ func routes() []route {
 		{get, "/v1/payments/{order}", paymentapi.App, operators, nil, 0, nil},
 		{get, "/v1/analytics/summary", analyticsapi.App, operators, nil, 0, nil},
 		{get, "/v1/analytics/orders", analyticsapi.App, operators, nil, 0, nil},
+
+		// What an app could not take in. An app is named by its path and serves its own
+		{get, deadletter.Path, "", operators, nil, 0, (*Service).handleDeadLetters},
+		{get, deadletter.Path + "/audit", "", operators, nil, 0, (*Service).handleDeadLetterTrail},
+		{get, deadletter.Path + "/{app}", "", operators, nil, 0, (*Service).handleDeadLettersOf},
+		{get, deadletter.Path + "/{app}/audit", "", operators, nil, 0, (*Service).handleDeadLettersOf},
+		{post, deadletter.Path + "/{app}/replay", "", operators, deadletter.BulkRequest{}, 0, (*Service).handleDeadLettersOf},
+		{post, deadletter.Path + "/{app}/drop", "", operators, deadletter.BulkRequest{}, 0, (*Service).handleDeadLettersOf},
+		{get, deadletter.Path + "/{app}/{letter}", "", operators, nil, 0, (*Service).handleDeadLettersOf},
+		{put, deadletter.Path + "/{app}/{letter}", "", operators, deadletter.EditRequest{}, 0, (*Service).handleDeadLettersOf},
+		{post, deadletter.Path + "/{app}/{letter}/replay", "", operators, deadletter.ActionRequest{}, bodyOptional, (*Service).handleDeadLettersOf},
+		{post, deadletter.Path + "/{app}/{letter}/drop", "", operators, deadletter.ActionRequest{}, bodyOptional, (*Service).handleDeadLettersOf},
 
 		// The gateway itself
 		{get, "/", "", nobodys, nil, 0, (*Service).handleLanding},

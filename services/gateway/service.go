@@ -44,6 +44,7 @@ type Service struct {
 	log          *slog.Logger
 	metrics      prometheus.Registerer
 	invoker      sidecar.Invoker
+	apps         []string // that have dead letters
 	orders       orderapi.Client
 	topics       *topic.Subscriber
 	verifier     *verifier
@@ -101,7 +102,7 @@ func build(d *run.Deps, cfg Config, now func() time.Time) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{
-		cfg: cfg, log: d.Log, metrics: d.Metrics, invoker: d.Invoker, orders: orderapi.Client{Invoker: d.Invoker}, topics: d.Topics,
+		cfg: cfg, log: d.Log, metrics: d.Metrics, invoker: d.Invoker, apps: apps(), orders: orderapi.Client{Invoker: d.Invoker}, topics: d.Topics,
 		verifier: newVerifier(userapi.Client{Invoker: d.Invoker}, now), proxy: proxy, pages: pages,
 		general: limit{cfg.Rate, cfg.Burst}, credentials: limit{cfg.CredentialRate, cfg.CredentialBurst},
 		hub: newHub(cfg.StreamBuffer, now, d.Metrics), streams: &streamCount{most: cfg.StreamsEach, by: map[string]int{}},

@@ -11,7 +11,7 @@ import (
 func (s *Service) Subscriptions() []topic.Subscription {
 	var subs []topic.Subscription
 	for _, entity := range []string{"order", "payment", "restaurant", "delivery", deliveryapi.LocationEntity} {
-		subs = append(subs, topic.Subscription{Topic: cloudevent.Topic(entity), Schedule: topic.Standard, Handler: s.hub.handle, Live: true})
+		subs = append(subs, topic.Subscription{Topic: cloudevent.Topic(entity), Handler: s.hub.handle, Live: true})
 	}
 	return subs
 }

@@ -27,12 +27,12 @@ var causes = map[string][]string{
 	paymentapi.EventRefunded:        {notificationapi.Email},
 }
 
+// heard are the contracts of the orders' events that are told of.
+var heard = contract.Union(orderapi.Events, paymentapi.Events, deliveryapi.Events)
+
 // Channels are those by which the customer of an event is told of it, as far as the customer wants them; none if of no
 // concern. The audit holds the service to it.
 func Channels(eventType string) []string { return causes[eventType] }
-
-// heard are the contracts of the orders' events that are told of.
-var heard = contract.Union(orderapi.Events, paymentapi.Events, deliveryapi.Events)
 
 // fact is what is read of an event's payload, whatever its type; fields that a type lacks stay empty.
 type fact struct {

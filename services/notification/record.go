@@ -137,7 +137,7 @@ func (s *Service) ops(e cloudevent.Event, n notice, v *view, tried bool) ([]side
 		ops = append(ops, op)
 		return nil
 	}
-	if tried {
+	if tried && !forgets {
 		op := sidecar.Op{ETag: v.toldItem.ETag, Create: !v.toldItem.Exists(), TTL: s.cfg.KeepFor}
 		if err := put(toldKey(v.told.ID), v.told, op); err != nil {
 			return nil, err

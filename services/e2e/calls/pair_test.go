@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -176,14 +177,20 @@ func call(ctx context.Context, c *sidecar.Sidecar, path, query string) error {
 	return c.Invoke(ctx, sidecar.Call{App: callee, Method: http.MethodPost, Path: path + "?" + query, In: struct{}{}})
 }
 
+// freePort finds a port below those that the system gives to outgoing connections, which could take it again before the
+// sidecar does.
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		port := 10000 + rand.IntN(10000)
+		if l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
+			_ = l.Close() // it only had to be there
+			return port
+		}
+		if t.Context().Err() != nil {
+			t.Fatal(t.Context().Err())
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // tail keeps the last of what a sidecar says.

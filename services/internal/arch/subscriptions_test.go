@@ -51,6 +51,7 @@ type document struct {
 			Rules   []struct{ Match, Path string }
 			Default string
 		}
+		Metadata yaml.Node // a map in a subscription, a list in a component
 	}
 	Scopes []string
 	file   string // from the top of the checkout
@@ -300,6 +301,9 @@ func subscriptionRules(c code, documents []document) []string {
 			complain("is scoped to %q; a file holds the subscriptions of the app that it is named after", d.Scopes)
 			continue
 		}
+		if d.deadLetters() {
+			continue
+		}
 		publisher, ok := c.topics[d.Spec.Topic]
 		if !ok {
 			complain("there is no topic %s", d.Spec.Topic)
@@ -360,6 +364,56 @@ func subscriptionRules(c code, documents []document) []string {
 	return violations
 }
 
+// deadLetters tells whether a subscription is to a topic of dead letters.
+func (d document) deadLetters() bool {
+	return strings.Contains(d.Spec.Topic, topic.DeadLetterTopic("", ""))
+}
+
+// deadLetterRules hold that an app has its own dead letters of what it is subscribed to, unless that is live updates,
+// and gets them as they are: of what is no event, the sidecar would try to make one for ever.
+func deadLetterRules(documents []document) []string {
+	var violations []string
+	topics, letters := map[string][]string{}, map[string][]string{}
+	for _, d := range documents {
+		complain := func(format string, args ...any) {
+			violations = append(violations, d.file+": "+d.Metadata.Name+": "+fmt.Sprintf(format, args...))
+		}
+		app := strings.TrimSuffix(path.Base(d.file), ".yaml")
+		if !d.deadLetters() {
+			if d.Spec.PubSubName != "live" {
+				topics[app] = append(topics[app], d.Spec.Topic)
+			}
+			continue
+		}
+		of, own := strings.CutSuffix(d.Spec.Topic, topic.DeadLetterTopic("", app))
+		if !own {
+			complain("is to the dead letters of another app")
+			continue
+		}
+		letters[app] = append(letters[app], of)
+		if want := app + "-" + strings.ReplaceAll(strings.TrimPrefix(of, cloudevent.Prefix), ".", "-") + "-dlq"; d.Metadata.Name != want {
+			complain("is not called %s", want)
+		}
+		if want := topic.Path(d.Spec.Topic); d.Spec.Routes.Default != want || len(d.Spec.Routes.Rules) > 0 {
+			complain("does not deliver everything to %s", want)
+		}
+		if d.Spec.PubSubName != "events" {
+			complain("is on component %q, not \"events\"", d.Spec.PubSubName)
+		}
+		var metadata map[string]string
+		if err := d.Spec.Metadata.Decode(&metadata); err != nil || metadata["rawPayload"] != "true" {
+			complain(`lacks metadata rawPayload: "true"`)
+		}
+	}
+	for _, app := range services {
+		want, got := slices.Sorted(slices.Values(topics[app])), slices.Sorted(slices.Values(letters[app]))
+		if !slices.Equal(want, got) {
+			violations = append(violations, fmt.Sprintf("%s is subscribed to %v and to the dead letters of %v", app, want, got))
+		}
+	}
+	return violations
+}
+
 // scopeRules hold that resources are scoped to apps that exist.
 func scopeRules(documents []document) []string {
 	var violations []string
@@ -381,6 +435,7 @@ func TestSubscriptions(t *testing.T) {
 		t.Fatal("no subscriptions found")
 	}
 	report(t, subscriptionRules(readCode(t), subscriptions))
+	report(t, deadLetterRules(subscriptions))
 }
 
 const good = `apiVersion: dapr.io/v2alpha1
@@ -396,6 +451,18 @@ spec:
           !has(event.type) || event.type in [
           "fooddelivery.restaurant.ticket-ready",
           "fooddelivery.restaurant.ticket-opened"]
+scopes: [delivery]
+`
+
+const goodLetters = `---
+apiVersion: dapr.io/v2alpha1
+kind: Subscription
+metadata: {name: delivery-restaurant-dlq}
+spec:
+  pubsubname: events
+  topic: fooddelivery.restaurant.dlq.delivery
+  routes: {default: /events/fooddelivery.restaurant.dlq.delivery}
+  metadata: {rawPayload: "true"}
 scopes: [delivery]
 `
 
@@ -444,6 +511,37 @@ func TestSubscriptionRulesFail(t *testing.T) {
 			same(t, subscriptionRules(c, documents), slices.DeleteFunc(strings.Split(tc.want, "\n"), func(s string) bool { return s == "" }))
 		})
 	}
+}
+
+func TestDeadLetterRulesFail(t *testing.T) {
+	const name = "components/subscriptions/delivery.yaml: delivery-restaurant-dlq: "
+	for _, tc := range []struct{ name, old, new, want string }{
+		{"good", "", "", ""},
+		{"none", "restaurant.dlq.delivery\n", "restaurant\n", "delivery is subscribed to [fooddelivery.restaurant fooddelivery.restaurant] and to the dead letters of []"},
+		{"another topic's", "restaurant.dlq", "order.dlq", name + "is not called delivery-order-dlq\ndelivery is subscribed to [fooddelivery.restaurant] and to the dead letters of [fooddelivery.order]"},
+		{"another app's", "dlq.delivery\n", "dlq.menu\n", name + "is to the dead letters of another app\ndelivery is subscribed to [fooddelivery.restaurant] and to the dead letters of []"},
+		{"another path", "default: /events/", "default: /letters/", name + "does not deliver everything to /events/fooddelivery.restaurant.dlq.delivery"},
+		{"another component", "pubsubname: events", "pubsubname: live", name + `is on component "live", not "events"`},
+		{"as events", `metadata: {rawPayload: "true"}`, "", name + `lacks metadata rawPayload: "true"`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if !strings.Contains(goodLetters, tc.old) {
+				t.Fatalf("%q is not in the sample", tc.old)
+			}
+			documents, err := parseDocuments("components/subscriptions/delivery.yaml", []byte(good+replaced(goodLetters, tc.old, tc.new)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			same(t, deadLetterRules(documents), slices.DeleteFunc(strings.Split(tc.want, "\n"), func(s string) bool { return s == "" }))
+		})
+	}
+}
+
+func replaced(s, old, with string) string {
+	if old == "" {
+		return s
+	}
+	return strings.ReplaceAll(s, old, with)
 }
 
 func TestDeclaredTypesFail(t *testing.T) {

@@ -12,7 +12,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/dishmesh/dishmesh/services/order/orderapi"
@@ -43,14 +42,11 @@ type Streams struct {
 	Others                           []Stream // only their sequences and heads are checked
 }
 
-// since gives the streams without what has not changed since.
+// since gives the streams of orders without what has not changed since. The others are small, and what they say of
+// accounts holds for what comes later.
 func (s Streams) since(t time.Time) Streams {
-	s.Others = slices.Clone(s.Others)
 	for _, stream := range []*Stream{&s.Order, &s.Payment, &s.Ticket, &s.Delivery} {
 		stream.since = t
-	}
-	for i := range s.Others {
-		s.Others[i].since = t
 	}
 	return s
 }

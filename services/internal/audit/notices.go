@@ -82,7 +82,7 @@ func (f *facts) readSent(channel, path string) error {
 			ID   string    `json:"notification_id"`
 			Time time.Time `json:"time"`
 		}
-		if json.Unmarshal([]byte(line), &m) != nil || m.ID == "" {
+		if json.Unmarshal([]byte(line), &m) != nil || m.ID == "" || m.Time.Before(f.cfg.Since) {
 			continue // the end of a torn file, or mail of another kind
 		}
 		c := f.sent[m.ID]
@@ -162,7 +162,7 @@ func (f *facts) noticed() (Invariant, error) {
 			id := ids.Derive("ntf", cause, c.Channel)
 			known[id] = true
 			got := f.sent[id]
-			if c.Status != notificationapi.Sent || c.SentAt == nil {
+			if c.Status != notificationapi.Sent || c.SentAt == nil || c.SentAt.Before(f.cfg.Since) {
 				continue // refused, or to be tried again
 			}
 			v.Checked++

@@ -172,6 +172,8 @@ func TestTopics(t *testing.T) {
 	got, err := broker.Topics([]broker.Subscription{
 		{Name: "payment-order", Topic: "fooddelivery.order", Apps: []string{"payment"}},
 		{Name: "pricing-order", Topic: "fooddelivery.order", Apps: []string{"pricing"}},
+		{Name: "pricing-order-dlq", Topic: "fooddelivery.order.dlq.pricing", Apps: []string{"pricing"}},
+		{Name: "gateway-order", PubSub: "live", Topic: "fooddelivery.order", Apps: []string{"gateway"}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -187,8 +189,10 @@ func TestTopics(t *testing.T) {
 	if diff := cmp.Diff(want, byName); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if _, err := broker.Topics([]broker.Subscription{{Name: "typo", Topic: "fooddelivery.ordr"}}); err == nil {
-		t.Error("an unknown topic: got no error")
+	for _, unknown := range []string{"fooddelivery.ordr", "fooddelivery.order.dlq.menu"} {
+		if _, err := broker.Topics([]broker.Subscription{{Name: "typo", Topic: unknown}}); err == nil {
+			t.Errorf("the unknown topic %s: got no error", unknown)
+		}
 	}
 }
 

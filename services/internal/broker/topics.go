@@ -44,7 +44,11 @@ type Subscription struct {
 // DeadLetter names the topic that takes what an app could not process of a topic.
 func DeadLetter(topic, app string) string { return topic + ".dlq." + app }
 
-// Topics lists every topic: one per aggregate type and a dead-letter topic for each subscription.
+// livePubSub is the component of live updates. What is lost of them is lost: they have no dead letters.
+const livePubSub = "live"
+
+// Topics lists every topic: one per aggregate type and a dead-letter topic for each subscription to one, unless that is
+// of live updates. Whoever subscribes to a dead-letter topic takes its own.
 func Topics(subs []Subscription) ([]Topic, error) {
 	var out []Topic
 	known := map[string]bool{}
@@ -53,11 +57,18 @@ func Topics(subs []Subscription) ([]Topic, error) {
 		known[Prefix+e] = true
 	}
 	for _, s := range subs {
+		if known[s.Topic] && s.PubSub != livePubSub {
+			for _, app := range s.Apps {
+				out = append(out, Topic{Name: DeadLetter(s.Topic, app), Partitions: 1})
+			}
+		}
+	}
+	for _, t := range out {
+		known[t.Name] = true
+	}
+	for _, s := range subs {
 		if !known[s.Topic] {
 			return nil, fmt.Errorf("subscription %s names the unknown topic %q", s.Name, s.Topic)
-		}
-		for _, app := range s.Apps {
-			out = append(out, Topic{Name: DeadLetter(s.Topic, app), Partitions: 1})
 		}
 	}
 	slices.SortFunc(out, func(a, b Topic) int { return strings.Compare(a.Name, b.Name) })

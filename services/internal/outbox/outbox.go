@@ -306,6 +306,9 @@ func (o *Outbox) work(ctx context.Context, queue <-chan job) {
 func (o *Outbox) perform(ctx context.Context, e entry) bool {
 	ctx = correlation.With(ctx, correlation.IDs{RequestID: e.RequestID, TraceParent: e.TraceParent})
 	for _, effect := range e.Effects {
+		if forgotten(effect) {
+			continue
+		}
 		for delay := 50 * time.Millisecond; ; delay = min(2*delay, 5*time.Second) {
 			err := o.attempt(ctx, effect)
 			if err == nil {
@@ -328,6 +331,9 @@ func (o *Outbox) perform(ctx context.Context, e entry) bool {
 }
 
 func (o *Outbox) attempt(ctx context.Context, e Effect) error {
+	if err := stalled(e); err != nil {
+		return err
+	}
 	handle, ok := o.handlers[e.Name]
 	if !ok {
 		return fmt.Errorf("outbox: no handler for effect %q: a newer version of the service wrote it", e.Name)

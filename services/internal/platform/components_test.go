@@ -23,11 +23,8 @@ type resource struct {
 	Kind     string
 	Metadata struct{ Name string }
 	Spec     struct {
-		Type     string
-		Metadata []struct {
-			Name, Value string
-			EnvRef      string `yaml:"envRef"`
-		}
+		Type              string
+		Metadata          metadata
 		Pubsubname, Topic string
 		DeadLetterTopic   string `yaml:"deadLetterTopic"`
 		Routes            struct {
@@ -45,6 +42,21 @@ type resource struct {
 		} `yaml:"accessControl"`
 	}
 	Scopes []string
+}
+
+// metadata is the list of a component. A subscription's is a map and refers to nothing.
+type metadata []struct {
+	Name, Value string
+	EnvRef      string `yaml:"envRef"`
+}
+
+// UnmarshalYAML implements yaml.Unmarshaler.
+func (m *metadata) UnmarshalYAML(n *yaml.Node) error {
+	if n.Kind == yaml.MappingNode {
+		return nil
+	}
+	type list metadata
+	return n.Decode((*list)(m))
 }
 
 func readResources(t *testing.T) []resource {

@@ -23,6 +23,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/dishmesh/dishmesh/services/internal/crash"
+	"github.com/dishmesh/dishmesh/services/internal/deadletter"
 	"github.com/dishmesh/dishmesh/services/internal/inbox"
 	"github.com/dishmesh/dishmesh/services/internal/outbox"
 	"github.com/dishmesh/dishmesh/services/internal/sidecar"
@@ -178,6 +179,11 @@ func serve(ctx context.Context, deps *Deps, service Service, cfg Base, sc *sidec
 		w.WriteHeader(http.StatusNoContent)
 	})
 	service.Routes(r)
+	var letters *deadletter.Box
+	if !deps.Topics.Live() {
+		letters = deadletter.New(deps.Name, deps.State, deps.Topics, log, reg)
+		letters.Routes(r)
+	}
 
 	listener, err := net.Listen("tcp", net.JoinHostPort(cfg.AppHost, strconv.Itoa(cfg.AppPort)))
 	if err != nil {
@@ -206,6 +212,9 @@ func serve(ctx context.Context, deps *Deps, service Service, cfg Base, sc *sidec
 					failed <- err
 				}
 			})
+		}
+		if letters != nil {
+			parts.Go(func() { letters.Run(work) })
 		}
 		if runner, ok := service.(Runner); ok {
 			parts.Go(func() {

@@ -39,7 +39,7 @@ type Publisher interface {
 
 // Publish sends e to topic; all events of a subject share a partition.
 func (s *Sidecar) Publish(ctx context.Context, topic string, e cloudevent.Event) error {
-	b, err := json.Marshal(e)
+	b, err := encode(e)
 	if err != nil {
 		return fmt.Errorf("publish %s: %w", e.ID, err)
 	}
@@ -50,6 +50,15 @@ func (s *Sidecar) Publish(ctx context.Context, topic string, e cloudevent.Event)
 		return problem.Wrap(err, problem.Unavailable, "the broker does not answer").After(time.Second)
 	}
 	return nil
+}
+
+// encode gives an event as the sidecar is told of it. Without the attribute traceid the sidecar puts its own trace, or
+// none, in the place of traceparent (components-contrib, pubsub.FromCloudEvent).
+func encode(e cloudevent.Event) ([]byte, error) {
+	return json.Marshal(struct {
+		cloudevent.Event
+		TraceID string `json:"traceid,omitempty"`
+	}{e, e.TraceParent})
 }
 
 // Invoker calls other services by their app id.

@@ -30,9 +30,15 @@ const maxOriginal = 640 << 10
 
 // bury writes the dead letter of an event and then, if the failure was the event's own, marks its sequence as parked,
 // so that the next event of its stream is no gap. In this order: killed in between, the event is delivered and
-// dead-lettered again, under the same id. Without a letter the event goes back to the broker.
+// dead-lettered again, under the same id. Without a letter the event goes back to the broker. A live event, which nobody
+// keeps, is counted and dropped.
 func (s *Subscriber) bury(ctx context.Context, d *delivery, cause error, attempts int) string {
 	e, topic := d.event, d.sub.Topic
+	if d.sub.Live {
+		s.log.Error("live event dropped", "event", e.ID, "topic", topic, "attempts", attempts, "cause", cause)
+		s.handled.WithLabelValues(topic, "dropped").Inc()
+		return success
+	}
 	now := time.Now().UTC()
 	letter := DeadLetter{Topic: topic, App: s.app, Cause: cause.Error(), Attempts: attempts, First: d.first, Last: now, Original: d.body}
 	if len(d.body) > maxOriginal {

@@ -3,11 +3,24 @@ package topic
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/dishmesh/dishmesh/services/internal/inbox"
 	"github.com/dishmesh/dishmesh/services/internal/problem"
 )
+
+// Topics lists the topics that the service takes in for good, each of which has a topic of dead letters.
+func (s *Subscriber) Topics() []string {
+	var topics []string
+	for _, sub := range s.subs {
+		if !sub.Live {
+			topics = append(topics, sub.Topic)
+		}
+	}
+	slices.Sort(topics)
+	return topics
+}
 
 // Result is what came of a redelivery.
 type Result string
@@ -23,7 +36,7 @@ const (
 // what is missing before it. Otherwise nothing is done. The error says what is wrong with it; it stays parked.
 func (s *Subscriber) Redeliver(ctx context.Context, topic string, body []byte) (Result, error) {
 	for _, sub := range s.subs {
-		if sub.Topic == topic {
+		if sub.Topic == topic && !sub.Live {
 			return s.redeliver(ctx, sub, body)
 		}
 	}

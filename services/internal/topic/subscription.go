@@ -20,8 +20,9 @@ type Subscription struct {
 	// so that the sidecar drops all others.
 	Types   []string
 	Handler Handler
-	// Live is for a reader that keeps nothing: it has no store, takes every type and every delivery, and what it
-	// missed it is not told of again.
+	// Live is for a reader that passes events on as they happen and keeps nothing: it has no store, takes every type and
+	// every delivery, and what it missed it is not told of again. What it can't take in is counted, logged and dropped:
+	// an update that comes late is no update, and whoever keeps something of the same event has a dead letter of its own.
 	Live bool
 }
 

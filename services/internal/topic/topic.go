@@ -50,7 +50,7 @@ type Subscriber struct {
 func New(ctx context.Context, app string, pub sidecar.Publisher, log *slog.Logger, reg prometheus.Registerer) *Subscriber {
 	s := &Subscriber{app: app, pub: pub, log: log, shutdown: ctx, turns: newTurns(),
 		handled: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "events_handled_total",
-			Help: "Events by topic and outcome: ok, duplicate, retry (given back to the broker), dead."}, []string{"topic", "outcome"}),
+			Help: "Events by topic and outcome: ok, duplicate, retry (given back to the broker), dead, dropped."}, []string{"topic", "outcome"}),
 		lag: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "event_lag_seconds", Help: "Time from an event's occurrence to its handling.",
 			Buckets: []float64{.005, .01, .02, .03, .04, .05, .075, .1, .15, .2, .25, .3, .4, .5, 1, 2.5, 5, 10, 30}}, []string{"topic"}),
 		fetched: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "events_fetched_total",
