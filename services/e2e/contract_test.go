@@ -72,11 +72,11 @@ func TestContract(t *testing.T) {
 		"CONTRACT_URL="+s.url, "CONTRACT_ACCOUNTS="+filepath.Join(s.data, "accounts.json"))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		t.Fatalf("%v; the same cases again: make fuzz SEED=%s\n%s", err, seed, ending(out, 30_000))
+		t.Fatalf("%v; the same cases again: make fuzz SEED=%s\n%s", err, seed, lastOf(out, 30_000))
 	}
 	for _, want := range []string{"Selected: ", "Tested: ", "generated, "} {
 		if !bytes.Contains(out, []byte(want)) {
-			t.Errorf("the fuzzer says nothing of %q:\n%s", want, ending(out, 4_000))
+			t.Errorf("the fuzzer says nothing of %q:\n%s", want, lastOf(out, 4_000))
 		}
 	}
 	for line := range strings.Lines(string(out)) {
@@ -101,4 +101,4 @@ func schemathesis() (string, error) {
 	return program, err
 }
 
-func ending(b []byte, most int) []byte { return b[max(0, len(b)-most):] }
+func lastOf(b []byte, most int) []byte { return b[max(0, len(b)-most):] }

@@ -179,6 +179,38 @@ func TestPoison(t *testing.T) {
 	s.auditGreen(t)
 }
 
+// A record that is no JSON holds up nobody: it is a dead letter of every app that hears the topic, as it came.
+func TestUnreadableRecord(t *testing.T) {
+	s := shared.use(t)
+	const junk = "<xml>no event</xml>"
+	b := s.stranger(t)
+	for partition := range int32(6) {
+		b.publish(t, &kgo.Record{Topic: orderTopic, Partition: partition, Value: fmt.Appendf(nil, "%s%d", junk, partition)})
+	}
+	of := []string{"list", "--topic", orderTopic, "--cause", "no JSON object"}
+	eventually(t, time.Minute, "the records are dead letters", func() error {
+		var o deadletter.Overview
+		got := map[string]int{}
+		s.dlq(t, 0, &o, of...)
+		for _, l := range o.Letters {
+			got[l.App]++
+		}
+		if want := (map[string]int{"analytics": 6, "notification": 6, "payment": 6, "pricing": 6}); !cmp.Equal(want, got) {
+			return fmt.Errorf("letters by app: %v, want %v", got, want)
+		}
+		var l deadletter.Letter
+		if s.dlq(t, 0, &l, "show", o.Letters[0].ID); !strings.HasPrefix(l.Original, junk) || l.Attempts != 1 {
+			return fmt.Errorf("got %+v", l)
+		}
+		return nil
+	})
+	of[0] = "drop"
+	s.command(t, 0, append([]string{"dlq"}, append(of, "--yes")...)...)
+	eve := s.customer(t)
+	eve.ended(t, eve.order(t, s.meal(t, 0), "").ID, orderapi.Delivered) // nothing is in the way of others
+	s.auditGreen(t)
+}
+
 // told gives the notifications of a cause that a person got.
 func (s *site) told(t *testing.T, p person, cause string) []notificationapi.Notification {
 	t.Helper()

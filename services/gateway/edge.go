@@ -36,17 +36,27 @@ func (s *Service) edge() http.Handler {
 	return bounded(trusted(r))
 }
 
+// allowedMethods lists the methods of what a path names. Where several patterns match, that is the first of the table:
+// the one that spells out more.
 func allowedMethods(r *mux.Router, req *http.Request) string {
-	var allowed []string
+	methods := map[string][]string{} // by pattern
 	for _, method := range []string{get, post, put, patch, del} {
 		probe := *req
 		probe.Method = method
 		var match mux.RouteMatch
-		if r.Match(&probe, &match) && match.MatchErr == nil {
-			allowed = append(allowed, method)
+		if !r.Match(&probe, &match) || match.MatchErr != nil {
+			continue
+		}
+		if pattern, err := match.Route.GetPathTemplate(); err == nil { // all routes have one
+			methods[pattern] = append(methods[pattern], method)
 		}
 	}
-	return strings.Join(allowed, ", ")
+	for _, rt := range routes() {
+		if allowed := methods[rt.Pattern]; allowed != nil {
+			return strings.Join(allowed, ", ")
+		}
+	}
+	return ""
 }
 
 // bounded sets what holds for every answer: how long writing it may take, and what a browser may make of it.

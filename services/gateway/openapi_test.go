@@ -34,8 +34,8 @@ what belongs to somebody else does not exist.
 Each account may make so many requests a second, each address so many registrations and logins; beyond that the answer is
 rate-limited with Retry-After.`
 
-// document is the document as the code says it is.
-func document(t *testing.T) []byte {
+// asWritten is the document as the code says it is.
+func asWritten(t *testing.T) []byte {
 	t.Helper()
 	d := openapi.Document{
 		Comment: "The public API. It is written by the code (go generate ./services/gateway) and checked against it by the tests.",
@@ -155,7 +155,7 @@ func derived(rt route) []problem.Type {
 // The document that is served is what the code says, to the letter: every route with its method and roles, every type
 // with its members and bounds, every problem of the catalogue.
 func TestOpenAPI(t *testing.T) {
-	got, file := document(t), filepath.Join("..", "openapi.yaml")
+	got, file := asWritten(t), filepath.Join("..", "openapi.yaml")
 	if *update {
 		if err := os.WriteFile(file, got, 0o644); err != nil {
 			t.Fatal(err)

@@ -54,12 +54,16 @@ func text(media, description, example string) []openapi.Answer {
 	return []openapi.Answer{{Status: 200, Description: description, Media: media, Text: example}}
 }
 
+func document(what string) []openapi.Answer {
+	return []openapi.Answer{{Status: 200, Description: what, Media: "application/yaml", Schema: openapi.Object{{Key: "type", Value: "object"}}}}
+}
+
 // live is a stream of server-sent events. The schema is that of one event; OpenAPI 3.1 has no word for a stream of them.
 func live(example string) []openapi.Answer {
 	word := openapi.Object{{Key: "type", Value: "string"}}
 	data := openapi.Object{{Key: "type", Value: "string"}, {Key: "contentMediaType", Value: "application/json"},
 		{Key: "description", Value: "An object with type, id, subject, sequence, time and data; data is the payload of the event."}}
-	return []openapi.Answer{{Status: 200, Description: "The events, as they happen.", Media: "text/event-stream", Text: example, Event: openapi.Object{
+	return []openapi.Answer{{Status: 200, Description: "The events, as they happen.", Media: "text/event-stream", Text: example, Schema: openapi.Object{
 		{Key: "type", Value: "object"}, {Key: "description", Value: "One event of the stream."}, {Key: "required", Value: []string{"event", "data"}},
 		{Key: "properties", Value: openapi.Object{{Key: "event", Value: word}, {Key: "id", Value: word}, {Key: "data", Value: data}}}}}}
 }
@@ -225,7 +229,7 @@ var operations = map[string]operation{
 	"GET /problems/": {"problems", "gateway", "Every type of problem", "", nil, nil, or(ProblemList{Problems: []ProblemInfo{problemInfo(problem.NotFound)}}, "text/html"), nil},
 	"GET /problems/{type}": {"problem", "gateway", "What a type of problem means", "Its path is the type member of the problem documents.", nil, nil,
 		or(problemInfo(problem.NotFound), "text/html"), nil},
-	"GET /openapi.yaml":  {"openapi", "gateway", "This document", "", nil, nil, text("application/yaml", "OpenAPI 3.1.", ""), nil},
-	"GET /asyncapi.yaml": {"asyncapi", "gateway", "The topics and their events", "", nil, nil, text("application/yaml", "AsyncAPI 3.0.", ""), []problem.Type{problem.NotFound}},
+	"GET /openapi.yaml":  {"openapi", "gateway", "This document", "", nil, nil, document("OpenAPI 3.1."), nil},
+	"GET /asyncapi.yaml": {"asyncapi", "gateway", "The topics and their events", "", nil, nil, document("AsyncAPI 3.0."), []problem.Type{problem.NotFound}},
 	"GET /docs":          {"docs", "gateway", "This document as a page", "", nil, nil, text("text/html", "A page for people.", ""), nil},
 }

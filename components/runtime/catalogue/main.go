@@ -1,12 +1,11 @@
 // Command catalogue writes down which component types the runtime of this module has and which settings each knows,
-// for the check that `dishmesh up` makes before anything starts. The types are those that Dapr registers under the
-// build tag stablecomponents and those of ../daprd; the settings are Dapr's own component metadata.
+// for the check that `dishmesh up` makes before anything starts. The types are those that ../daprd registers; the
+// settings are Dapr's own component metadata.
 //
 //	go run -mod=readonly ./catalogue > ../../services/internal/profile/catalogue.json
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"go/ast"
@@ -23,11 +22,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// tag is the build tag of the runtime (services/internal/daprruntime/build.go).
-const tag = "stablecomponents"
-
 // registries are the calls in ../daprd/components.go and what they register.
-var registries = map[string]string{"bindings": "bindings", "pubsub": "pubsub", "state": "state", "names": "nameresolution"}
+var registries = map[string]string{"bindings": "bindings", "pubsub": "pubsub", "state": "state", "names": "nameresolution", "secrets": "secretstores"}
 
 // based are the types of this module that take the settings of one of Dapr's.
 var based = map[string]string{"pubsub.rabbitmq-confirmed": "pubsub.rabbitmq", "state.redis-atomic": "state.redis"}
@@ -49,26 +45,12 @@ func main() {
 }
 
 func catalogue() ([]byte, error) {
-	dapr, err := moduleDir("github.com/dapr/dapr")
-	if err != nil {
-		return nil, err
-	}
 	contrib, err := moduleDir("github.com/dapr/components-contrib")
 	if err != nil {
 		return nil, err
 	}
 	types := map[string]*component{}
-	files, err := filepath.Glob(filepath.Join(dapr, "cmd", "daprd", "components", "*.go"))
-	if err != nil {
-		return nil, err
-	}
-	for _, file := range files {
-		category, _, _ := strings.Cut(filepath.Base(file), "_")
-		if err := registered(file, true, func(string) string { return category }, types); err != nil {
-			return nil, err
-		}
-	}
-	if err := registered(filepath.Join("daprd", "components.go"), false, func(pkg string) string { return registries[pkg] }, types); err != nil {
+	if err := registered(filepath.Join("daprd", "components.go"), types); err != nil {
 		return nil, err
 	}
 	if err := settings(contrib, types); err != nil {
@@ -89,16 +71,8 @@ func moduleDir(path string) (string, error) {
 }
 
 // registered notes the names that a file's Register calls are given, and their versions.
-func registered(file string, tagged bool, category func(pkg string) string, types map[string]*component) error {
-	src, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	first, _, _ := bytes.Cut(src, []byte("\n"))
-	if tagged && !bytes.Contains(first, []byte(tag)) {
-		return nil
-	}
-	parsed, err := parser.ParseFile(token.NewFileSet(), file, src, 0)
+func registered(file string, types map[string]*component) error {
+	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
 	if err != nil {
 		return err
 	}
@@ -132,7 +106,7 @@ func registered(file string, tagged bool, category func(pkg string) string, type
 		for _, arg := range call.Args {
 			if name := text(arg); name != "" {
 				slices.Sort(versions)
-				types[category(pkg)+"."+name] = &component{Versions: slices.Compact(versions)}
+				types[registries[pkg]+"."+name] = &component{Versions: slices.Compact(versions)}
 			}
 		}
 		return true

@@ -78,11 +78,8 @@ func build(ctx context.Context, moduleDir, target string, report func(Progress))
 	return os.Rename(tmp, target)
 }
 
-// buildTags chooses the components that Dapr compiles in: its stable set; components/runtime/daprd adds to it.
-const buildTags = "stablecomponents"
-
 func buildArgs(verb string, extra ...string) []string {
-	args := []string{verb, "-mod=readonly", "-trimpath", "-tags", buildTags, "-ldflags", "-s -w -X github.com/dapr/dapr/pkg/buildinfo.version=" + Version}
+	args := []string{verb, "-mod=readonly", "-trimpath", "-ldflags", "-s -w -X github.com/dapr/dapr/pkg/buildinfo.version=" + Version}
 	args = append(args, extra...)
 	for _, p := range Programs() {
 		args = append(args, buildPath(p))

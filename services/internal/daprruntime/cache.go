@@ -71,7 +71,7 @@ func cacheKey(moduleDir, goVersion string) (string, error) {
 		}
 		fmt.Fprintf(h, "%s %d\n%s", filepath.Base(file), len(b), b)
 	}
-	fmt.Fprintf(h, "%s %s %s/%s %s", Version, buildTags, runtime.GOOS, runtime.GOARCH, goVersion)
+	fmt.Fprintf(h, "%s %s/%s %s", Version, runtime.GOOS, runtime.GOARCH, goVersion)
 	return fmt.Sprintf("%s-%s", Version, hex.EncodeToString(h.Sum(nil))[:16]), nil
 }
 

@@ -1,6 +1,7 @@
 package deadletter
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -193,6 +194,10 @@ func ParseQuery(v url.Values) (Query, error) {
 	instant("until", &q.Filter.Until)
 	number("before", 1, 1<<31-1, &q.Before)
 	number("limit", 1, MaxListed, &q.Limit)
+	var long *problem.Error
+	if errors.As(web.Validate(&q.Filter), &long) {
+		fault = fault.WithFields(long.Fields...)
+	}
 	if len(fault.Fields) > 0 {
 		return q, fault
 	}

@@ -63,7 +63,7 @@ type Answer struct {
 	NoExample   bool     // Body is there for its type
 	Media       string   // of a body that is no JSON
 	Text        string   // an example of that
-	Event       Object   // the schema of an event of a stream of server-sent events
+	Schema      Object   // of that, if it is no text; of server-sent events it is that of one event
 }
 
 // headers are those that answers have.
@@ -193,8 +193,8 @@ func (d Document) answers(op Operation) (Object, error) {
 		}
 		if a.Media != "" {
 			schema := Object{{"type", "string"}}
-			if a.Event != nil {
-				schema = a.Event
+			if a.Schema != nil {
+				schema = a.Schema
 			}
 			content = append(content, Member{a.Media, Object{{"schema", schema}}.With("example", a.Text)})
 		}

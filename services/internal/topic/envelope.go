@@ -2,6 +2,7 @@ package topic
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"mime"
@@ -45,6 +46,9 @@ func read(sub Subscription, contentType string, body []byte, now time.Time) (*de
 		err = d.event.Validate()
 	}
 	if err != nil {
+		if record, why := unreadable(body); why != nil {
+			d.body, err = record, why
+		}
 		return d, malformed(err)
 	}
 	if len(body) > maxEvent {
@@ -54,6 +58,19 @@ func read(sub Subscription, contentType string, body []byte, now time.Time) (*de
 		return d, d.refusal
 	}
 	return d, d.place(now)
+}
+
+// unreadable takes out the record that our sidecar (components/runtime/daprd/readable) has put into an envelope because
+// it is no JSON, and says why.
+func unreadable(body []byte) (record []byte, why error) {
+	var wrapped struct {
+		Unreadable string
+		Data       []byte `json:"data_base64"`
+	}
+	if json.Unmarshal(body, &wrapped) != nil || wrapped.Unreadable == "" {
+		return nil, nil
+	}
+	return wrapped.Data, errors.New(wrapped.Unreadable)
 }
 
 func malformed(err error) error { return fmt.Errorf("malformed: %w", err) }

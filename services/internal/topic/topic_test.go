@@ -248,6 +248,16 @@ func TestNoRetry(t *testing.T) {
 	}
 }
 
+// A record that is no JSON comes in an envelope of the sidecar's; its letter holds the record.
+func TestUnreadableRecord(t *testing.T) {
+	f := newFixture(t, topic.Money, func(context.Context, cloudevent.Event) error { return nil })
+	status, _ := f.deliver(t.Context(), `{"specversion":"1.0","unreadable":"the record is no JSON object","data_base64":"PHhtbC8+"}`)
+	dead := f.deadLetters()
+	if status != "SUCCESS" || len(dead) != 1 || dead[0].Cause != "malformed: the record is no JSON object" || string(dead[0].Original) != "<xml/>" {
+		t.Errorf("%s, dead letters %+v", status, dead)
+	}
+}
+
 func TestPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		attempts := 0
