@@ -13,6 +13,7 @@ import (
 	secretskubernetes "github.com/dapr/components-contrib/secretstores/kubernetes"
 	"github.com/dapr/components-contrib/secretstores/local/env"
 	"github.com/dapr/components-contrib/secretstores/local/file"
+	"github.com/dapr/components-contrib/state/cockroachdb"
 	statememory "github.com/dapr/components-contrib/state/in-memory"
 	"github.com/dapr/components-contrib/state/mongodb"
 	"github.com/dapr/components-contrib/state/mysql"
@@ -32,8 +33,8 @@ import (
 )
 
 // init registers the components that the profiles use, and those that Dapr counts on wherever it runs. Dapr's whole
-// stable set has a quarter more packages to build. Add a line here to use another one, or put
-// a daprd with all components on PATH.
+// stable set has a quarter more packages to build. Add a line here to use another one, or put a daprd with all
+// components on PATH.
 //
 // Some are Dapr's own that keep what they promise: their packages say what was broken.
 func init() {
@@ -56,11 +57,11 @@ func init() {
 	state.DefaultRegistry.RegisterComponent(stateredis.NewRedisStateStore, "redis")
 	state.DefaultRegistry.RegisterComponent(redisatomic.New, "redis-atomic")
 	state.DefaultRegistry.RegisterComponent(sqlite.NewSQLiteStateStore, "sqlite")
-	// CockroachDB speaks PostgreSQL, and Dapr's second version is one for both.
 	state.DefaultRegistry.RegisterComponentWithVersions("postgresql", components.Versioning{
 		Preferred: components.VersionConstructor{Version: "v2", Constructor: postgresql.NewPostgreSQLStateStore}, Default: "v2",
 	})
 	state.DefaultRegistry.RegisterComponentWithVersions("cockroachdb", components.Versioning{
-		Preferred: components.VersionConstructor{Version: "v2", Constructor: postgresql.NewPostgreSQLStateStore}, Default: "v2",
+		Preferred: components.VersionConstructor{Version: "v2", Constructor: postgresql.NewPostgreSQLStateStore},
+		Others:    []components.VersionConstructor{{Version: "v1", Constructor: cockroachdb.New}}, Default: "v1",
 	})
 }
