@@ -44,7 +44,6 @@ type faults struct {
 	staleReads     bool // the second replica reads what was there before
 	cutValues      bool
 	halfOnKill     bool // a killed sidecar leaves a transaction half done
-	noEvents       bool // a workflow never hears its events
 	lateAfterError bool // a failing event comes again only after a minute
 }
 
