@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -145,7 +146,7 @@ func (c *consumer) take(ctx context.Context, e cloudevent.Event) error {
 	if err != nil {
 		return err
 	}
-	op := sidecar.Op{Key: at, Value: append(item.Value, " "+e.Sequence...), ETag: item.ETag, Create: !item.Exists()}
+	op := sidecar.Op{Key: at, Value: slices.Concat(item.Value, []byte(" "+e.Sequence)), ETag: item.ETag, Create: !item.Exists()}
 	if err := c.store.Transact(ctx, op); err != nil {
 		return err
 	}
