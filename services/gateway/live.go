@@ -140,11 +140,11 @@ func (s *Service) handleOrderLive(w http.ResponseWriter, r *http.Request) error 
 }
 
 func lastEventID(r *http.Request) (int, error) {
-	id := r.Header.Get("Last-Event-ID")
-	if id == "" {
+	ids := r.Header.Values("Last-Event-ID")
+	if len(ids) == 0 {
 		return 0, nil
 	}
-	n, err := strconv.Atoi(id)
+	n, err := strconv.Atoi(ids[0])
 	if err != nil || n < 0 || n > 1<<20 {
 		return 0, problem.New(problem.InvalidRequest, "1 faulty field(s)").
 			WithFields(problem.Field{Name: "Last-Event-ID", Reason: "must be the id of an event of this stream"})

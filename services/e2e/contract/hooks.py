@@ -115,13 +115,17 @@ def map_path_parameters(context, path_parameters):
     return {name: there[name]() if name in there and ID.match(str(value)) else value for name, value in path_parameters.items()}
 
 
+def fits(text, most):
+    return isinstance(text, str) and 0 < len(text) <= most
+
+
 @schemathesis.hook
 def map_body(context, body):
-    """Two in three orders are placed with a genuine quote."""
-    if context.operation and context.operation.label == "POST /v1/orders" and isinstance(body, dict) and isinstance(body.get("quote"), str):
+    """Two in three orders are placed with a genuine quote. What breaks the contract stays as it is: it is meant to."""
+    if context.operation and context.operation.label == "POST /v1/orders" and isinstance(body, dict) and fits(body.get("quote"), 16384):
         if zlib.crc32(repr(body).encode(errors="replace")) % 3:
             body = {**body, "quote": world().quote()}
-            if len(str(body.get("card"))) % 2:
+            if fits(body.get("card"), 64) and len(body["card"]) % 2:
                 body["card"] = "card_ok"
     return body
 

@@ -44,8 +44,9 @@ const (
 	orderWithin = 90 * time.Second
 	// healthyWithin is how long every process may take to be well again.
 	healthyWithin = 90 * time.Second
-	// auditWait is how long what customers don't see may take after the orders have ended: payouts, notifications.
-	auditWait = 30 * time.Second
+	// auditWait is how long what customers do not see may take after the orders have ended: payouts, notifications, and on
+	// Redis what a killed sidecar had in hand, which comes again after 45 s.
+	auditWait = 90 * time.Second
 )
 
 // Result is what came of a run. Its JSON keys are stable.
