@@ -57,6 +57,7 @@ func (r *runner) builtins() starlark.StringDict {
 	nothing := func(call) (starlark.Value, error) { return nil, nil }
 
 	define("version_settings", "check_updates? constraint?", nothing)
+	define("analytics_settings", "enable", nothing)
 	define("update_settings", "max_parallel_updates? k8s_upsert_timeout_secs? suppress_unused_image_warnings? k8s_server_side_apply?", nothing)
 	define("ci_settings", "k8s_grace_period? timeout? readiness_timeout?", nothing)
 	define("watch_file", "file_path", nothing)
@@ -87,6 +88,13 @@ func (r *runner) builtins() starlark.StringDict {
 	}
 	settings["parse"] = function("config.parse", nil, r.parse)
 	all["config"] = module("config", settings)
+
+	all["os"] = module("os", starlark.StringDict{"getenv": function("os.getenv", []string{"key", "default?"}, func(c call) (starlark.Value, error) {
+		if v, ok := r.host.Env[text(c["key"])]; ok {
+			return starlark.String(v), nil
+		}
+		return c["default"], nil
+	})})
 
 	api := starlark.StringDict{}
 	declare := func(name, params string, do func(call) (starlark.Value, error)) {

@@ -27,6 +27,8 @@ type Host struct {
 	Flags map[string]string
 	// Subcommand is up, ci or down.
 	Subcommand string
+	// Env is the environment.
+	Env map[string]string
 	// Run answers local().
 	Run func(argv []string) (string, error)
 }
