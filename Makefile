@@ -17,7 +17,7 @@ SEEDS    ?= 1..200
 export CGO_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build servers generate contracts contracts-release up down status test test-all test-faults test-profiles conformance unit e2e fuzz fuzz-tool race vet lint fmt-check cross clean
+.PHONY: help build tool servers generate contracts contracts-release up down tilt status test test-all test-faults test-profiles conformance unit e2e fuzz fuzz-tool race vet lint fmt-check cross clean
 
 help: ## show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -25,6 +25,10 @@ help: ## show what can be made
 build: ## build the services and the dishmesh program into bin/
 	@mkdir -p $(BIN)
 	@go build -ldflags "$(LDFLAGS)" -o $(BIN)/ $(addprefix ./services/cmd/,$(SERVICES)) ./services/cmd/dishmesh
+
+tool: ## build the dishmesh program alone
+	@mkdir -p $(BIN)
+	@go build -ldflags "$(LDFLAGS)" -o $(BIN)/ ./services/cmd/dishmesh
 
 servers: ## fetch the servers of the other profiles: Kafka, Redis, RabbitMQ, PostgreSQL, MariaDB
 	@components/servers.sh
@@ -44,6 +48,9 @@ up: build ## build what is missing, run the platform and show a first order (UPF
 
 down: build ## stop the platform
 	@$(BIN)/dishmesh down
+
+tilt: tool ## work on the code with Tilt, on the kind cluster; it is made if it is not there
+	@tilt/tilt.sh up
 
 status: build ## show every process of the platform
 	@$(BIN)/dishmesh status
