@@ -5,6 +5,7 @@ SERVICES := gateway user menu pricing order payment restaurant delivery notifica
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  := -X github.com/dishmesh/dishmesh/services/internal/cli.version=$(VERSION)
 UPFLAGS  ?=
+CLUSTERFLAGS ?=
 # The contract's fuzzer: how long it may take, the seed of a run to repeat, and where it is installed.
 SECONDS  ?= 60
 SEED     ?=
@@ -17,7 +18,7 @@ SEEDS    ?= 1..200
 export CGO_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build tool servers generate contracts contracts-release up down tilt status test test-all test-faults test-profiles conformance unit e2e fuzz fuzz-tool race vet lint fmt-check cross clean
+.PHONY: help build tool servers generate contracts contracts-release up down tilt status test test-all test-faults test-profiles conformance unit e2e fuzz fuzz-tool race vet lint fmt-check cross clean cluster cluster-down
 
 help: ## show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -51,6 +52,12 @@ down: build ## stop the platform
 
 tilt: tool ## work on the code with Tilt, on the kind cluster; it is made if it is not there
 	@tilt/tilt.sh up
+
+cluster: build ## make the kind cluster with Dapr, Istio and the ten services, or bring it up to date (CLUSTERFLAGS="--images offline")
+	@$(BIN)/dishmesh cluster up $(CLUSTERFLAGS)
+
+cluster-down: build ## remove the cluster and everything that was made for it
+	@$(BIN)/dishmesh cluster down
 
 status: build ## show every process of the platform
 	@$(BIN)/dishmesh status
