@@ -1,0 +1,137 @@
+package kubectl_test
+
+import (
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/dishmesh/dishmesh/services/internal/kubectl"
+)
+
+// standIn gives a client whose kubectl is a shell script. The script finds the arguments after those that every
+// command has in $@.
+func standIn(t *testing.T, script string) kubectl.Client {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "kubectl")
+	text := "#!/bin/sh\n[ \"$1 $2 $3 $4\" = '--kubeconfig config --context kind-x' ] || { echo wrong flags: $@ >&2; exit 9; }\nshift 4\n" + script
+	if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return kubectl.Client{Program: path, Kubeconfig: "config", Context: "kind-x"}
+}
+
+func TestRun(t *testing.T) {
+	c := standIn(t, `case $1 in
+apply) cat; echo " | $@";;
+get) echo 'Error from server (NotFound): pods "a" not found' >&2; exit 1;;
+*) echo "$@";;
+esac`)
+	if got, err := c.Run(t.Context(), "version", "-o", "json"); err != nil || got != "version -o json\n" {
+		t.Errorf("run: %q, %v", got, err)
+	}
+	if got, err := c.Feed(t.Context(), strings.NewReader("kind: X"), "apply", "-f", "-"); err != nil || got != "kind: X | apply -f -\n" {
+		t.Errorf("feed: %q, %v", got, err)
+	}
+	err := c.Get(t.Context(), nil, "pod", "a")
+	want := `kubectl get pod a -o json: Error from server (NotFound): pods "a" not found`
+	if err == nil || err.Error() != want || !kubectl.NotFound(err) {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	if kubectl.NotFound(errors.New("pod not found")) {
+		t.Error("an error of somebody else counts")
+	}
+}
+
+func TestPods(t *testing.T) {
+	c := standIn(t, `[ "$*" = "get pods -n dishmesh -l app=order -o json" ] || { echo "$@" >&2; exit 1; }
+cat <<END
+{"items": [
+  {"metadata": {"name": "a"}, "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}],
+    "containerStatuses": [{"name": "app", "restartCount": 2, "containerID": "containerd://abc"}], "initContainerStatuses": [{"name": "istio-proxy", "restartCount": 1}]}},
+  {"metadata": {"name": "b", "deletionTimestamp": "2026-11-22T12:00:00Z"}, "status": {"phase": "Running"}},
+  {"metadata": {"name": "c"}, "status": {"phase": "Succeeded"}},
+  {"metadata": {"name": "d"}, "status": {"phase": "Pending"}}]}
+END`)
+	pods, err := c.Pods(t.Context(), "dishmesh", "app=order")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, p := range pods {
+		got = append(got, p.Metadata.Name)
+	}
+	if diff := cmp.Diff([]string{"a", "d"}, got); diff != "" {
+		t.Fatalf("pods (-want +got):\n%s", diff)
+	}
+	a := pods[0]
+	app, ok := a.Container("app")
+	if !a.Ready() || pods[1].Ready() || a.Restarts() != 3 || !ok || app.RuntimeID() != "abc" {
+		t.Errorf("got %+v", a)
+	}
+}
+
+func TestStartEndsWithItsInput(t *testing.T) {
+	c := standIn(t, `echo "$@"; cat; exit 3`)
+	r, err := c.Start(t.Context(), kubectl.Container{Namespace: "dishmesh", Pod: "a", Name: "probe"}, "/dishmesh", "probe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		out, err := r.End()
+		if err == nil || out != "exec -n dishmesh a -c probe -i -- /dishmesh probe\n" {
+			t.Errorf("%q, %v", out, err)
+		}
+	}
+}
+
+func TestForward(t *testing.T) {
+	c := standIn(t, `echo "Forwarding from 127.0.0.1:4711 -> 8080"; exec sleep 60`)
+	addr, stop, err := c.Forward(t.Context(), "dishmesh", "svc/order", 8080)
+	if err != nil || addr != "127.0.0.1:4711" {
+		t.Fatalf("%s, %v", addr, err)
+	}
+	done := make(chan struct{})
+	go func() { stop(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Error("it does not stop")
+	}
+	_, _, err = standIn(t, `echo no such service >&2; exit 1`).Forward(t.Context(), "dishmesh", "svc/x", 80)
+	if err == nil || !strings.HasSuffix(err.Error(), "svc/x :80: no such service") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := net.ResolveTCPAddr("tcp", addr); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestObjects(t *testing.T) {
+	var n kubectl.Node
+	n.Status.Conditions = []kubectl.Condition{{Type: "Ready", Status: "True"}}
+	if !n.Takes() {
+		t.Error("a node that is ready takes pods")
+	}
+	n.Spec.Unschedulable = true
+	if n.Takes() {
+		t.Error("a cordoned node takes no pods")
+	}
+	var d kubectl.Deployment
+	d.Spec.Replicas, d.Status.Replicas, d.Status.ReadyReplicas, d.Status.UpdatedReplicas = 2, 3, 2, 2
+	if d.Ready() {
+		t.Error("an old replica is still there")
+	}
+	d.Status.Replicas = 2
+	if !d.Ready() {
+		t.Error("all is there")
+	}
+	if got := (kubectl.Autoscaler{}).Utilization(); got != -1 {
+		t.Errorf("utilization that nobody knows is %d", got)
+	}
+}
