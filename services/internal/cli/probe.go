@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/dishmesh/dishmesh/services/internal/probe"
 )
@@ -159,38 +160,66 @@ Exit code 0 whatever came back: the answer is what was asked for.`,
 
 func newProbeEach() *cobra.Command {
 	var f probeFlags
+	var atOnce int
 	cmd := &cobra.Command{
 		Use:   "each",
 		Short: "Call each address that standard input names",
-		Long: `Reads requests from standard input, one JSON object {url, method, header, body} a line, makes the calls one after the
-other, and prints an answer a line, as "probe call" does.`,
+		Long: `Reads requests from standard input, one JSON object {url, method, header, body} a line, makes the calls, and prints an
+answer a line in the same order, as "probe call" does.`,
 		Args: cobra.NoArgs,
 	}
 	f.add(cmd)
+	cmd.Flags().IntVar(&atOnce, "concurrency", 1, "how many calls at once")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if atOnce < 1 {
+			return usageError("--concurrency must be at least 1")
+		}
 		c, err := f.caller()
 		if err != nil {
 			return err
 		}
+		requests, err := readRequests(cmd.InOrStdin())
+		if err != nil {
+			return err
+		}
+		answers := make([]probe.Answer, len(requests))
+		var calls errgroup.Group
+		calls.SetLimit(atOnce)
+		for i, r := range requests {
+			calls.Go(func() error {
+				answers[i] = c.Do(cmd.Context(), r)
+				return nil
+			})
+		}
+		_ = calls.Wait() // no call gives an error: what came of it is in its answer
 		out := json.NewEncoder(cmd.OutOrStdout())
-		in := bufio.NewScanner(cmd.InOrStdin())
-		in.Buffer(nil, 1<<20)
-		for line := 1; in.Scan(); line++ {
-			var r probe.Request
-			err := json.Unmarshal(in.Bytes(), &r)
-			if err == nil {
-				err = r.Check()
-			}
-			if err != nil {
-				return usageError("line %d: %w", line, err)
-			}
-			if err := out.Encode(c.Do(cmd.Context(), r)); err != nil {
+		for _, a := range answers {
+			if err := out.Encode(a); err != nil {
 				return err
 			}
 		}
-		return in.Err()
+		return nil
 	}
 	return cmd
+}
+
+// readRequests reads a request a line.
+func readRequests(r io.Reader) ([]probe.Request, error) {
+	var requests []probe.Request
+	in := bufio.NewScanner(r)
+	in.Buffer(nil, 1<<20)
+	for line := 1; in.Scan(); line++ {
+		var r probe.Request
+		err := json.Unmarshal(in.Bytes(), &r)
+		if err == nil {
+			err = r.Check()
+		}
+		if err != nil {
+			return nil, usageError("line %d: %w", line, err)
+		}
+		requests = append(requests, r)
+	}
+	return requests, in.Err()
 }
 
 func newProbeServe() *cobra.Command {

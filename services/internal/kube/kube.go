@@ -1,6 +1,6 @@
-// Package kubectl drives a cluster by the kubectl program, as its users do: one child process a command, JSON read
+// Package kube drives a cluster by the kubectl program, as its users do: one child process a command, JSON read
 // into the few fields that are needed. It costs no client library, and what it does can be repeated by hand.
-package kubectl
+package kube
 
 import (
 	"bytes"

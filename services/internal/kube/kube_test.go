@@ -1,4 +1,4 @@
-package kubectl_test
+package kube_test
 
 import (
 	"errors"
@@ -11,19 +11,19 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/dishmesh/dishmesh/services/internal/kubectl"
+	"github.com/dishmesh/dishmesh/services/internal/kube"
 )
 
 // standIn gives a client whose kubectl is a shell script. The script finds the arguments after those that every
 // command has in $@.
-func standIn(t *testing.T, script string) kubectl.Client {
+func standIn(t *testing.T, script string) kube.Client {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "kubectl")
 	text := "#!/bin/sh\n[ \"$1 $2 $3 $4\" = '--kubeconfig config --context kind-x' ] || { echo wrong flags: $@ >&2; exit 9; }\nshift 4\n" + script
 	if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	return kubectl.Client{Program: path, Kubeconfig: "config", Context: "kind-x"}
+	return kube.Client{Program: path, Kubeconfig: "config", Context: "kind-x"}
 }
 
 func TestRun(t *testing.T) {
@@ -40,10 +40,10 @@ esac`)
 	}
 	err := c.Get(t.Context(), nil, "pod", "a")
 	want := `kubectl get pod a -o json: Error from server (NotFound): pods "a" not found`
-	if err == nil || err.Error() != want || !kubectl.NotFound(err) {
+	if err == nil || err.Error() != want || !kube.NotFound(err) {
 		t.Errorf("got %v, want %s", err, want)
 	}
-	if kubectl.NotFound(errors.New("pod not found")) {
+	if kube.NotFound(errors.New("pod not found")) {
 		t.Error("an error of somebody else counts")
 	}
 }
@@ -78,7 +78,7 @@ END`)
 
 func TestStartEndsWithItsInput(t *testing.T) {
 	c := standIn(t, `echo "$@"; cat; exit 3`)
-	r, err := c.Start(t.Context(), kubectl.Container{Namespace: "dishmesh", Pod: "a", Name: "probe"}, "/dishmesh", "probe")
+	r, err := c.Start(t.Context(), kube.Container{Namespace: "dishmesh", Pod: "a", Name: "probe"}, "/dishmesh", "probe")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,8 +113,8 @@ func TestForward(t *testing.T) {
 }
 
 func TestObjects(t *testing.T) {
-	var n kubectl.Node
-	n.Status.Conditions = []kubectl.Condition{{Type: "Ready", Status: "True"}}
+	var n kube.Node
+	n.Status.Conditions = []kube.Condition{{Type: "Ready", Status: "True"}}
 	if !n.Takes() {
 		t.Error("a node that is ready takes pods")
 	}
@@ -122,7 +122,7 @@ func TestObjects(t *testing.T) {
 	if n.Takes() {
 		t.Error("a cordoned node takes no pods")
 	}
-	var d kubectl.Deployment
+	var d kube.Deployment
 	d.Spec.Replicas, d.Status.Replicas, d.Status.ReadyReplicas, d.Status.UpdatedReplicas = 2, 3, 2, 2
 	if d.Ready() {
 		t.Error("an old replica is still there")
@@ -131,7 +131,7 @@ func TestObjects(t *testing.T) {
 	if !d.Ready() {
 		t.Error("all is there")
 	}
-	if got := (kubectl.Autoscaler{}).Utilization(); got != -1 {
+	if got := (kube.Autoscaler{}).Utilization(); got != -1 {
 		t.Errorf("utilization that nobody knows is %d", got)
 	}
 }
