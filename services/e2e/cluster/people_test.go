@@ -169,7 +169,7 @@ func (s *site) background(t *T, n, atOnce int, flags ...string) (wait func() loa
 func (s *site) auditGreen(t *T) {
 	t.Helper()
 	start := time.Now()
-	out := s.dishmesh(t, []int{0, 1}, "audit", "--json", "--wait", "2m")
+	out := s.dishmesh(t, []int{0, 1}, "audit", "--json", "--cluster", "--wait", "2m")
 	var r audit.Report
 	if err := json.Unmarshal([]byte(out), &r); err != nil {
 		t.Fatalf("audit --json: %v: %s", err, clip(out))

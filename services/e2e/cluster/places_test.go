@@ -13,14 +13,14 @@ import (
 	"time"
 
 	"github.com/dishmesh/dishmesh/services/internal/communication"
-	"github.com/dishmesh/dishmesh/services/internal/kube"
+	"github.com/dishmesh/dishmesh/services/internal/kubectl"
 	"github.com/dishmesh/dishmesh/services/internal/probe"
 )
 
 // A place is where calls come from: beside a service or in a namespace of the tests.
 type place struct {
 	name string
-	kube.Container
+	kubectl.Container
 }
 
 // places are those that were made so far.
@@ -62,7 +62,7 @@ func (s *site) beside(t *T, app, kind string) place {
 		if !p.Ready() {
 			continue
 		}
-		at := place{"beside " + app, kube.Container{Namespace: communication.Namespace, Pod: p.Metadata.Name, Name: kind}}
+		at := place{"beside " + app, kubectl.Container{Namespace: communication.Namespace, Pod: p.Metadata.Name, Name: kind}}
 		if kind == aroundMesh {
 			at.name = "around " + app + "'s proxy"
 		}
@@ -77,7 +77,7 @@ func (s *site) beside(t *T, app, kind string) place {
 }
 
 // debug adds the container and waits until it runs.
-func (s *site) debug(t *T, at kube.Container) {
+func (s *site) debug(t *T, at kubectl.Container) {
 	t.Helper()
 	custom := map[string]any{
 		"imagePullPolicy": "IfNotPresent",
@@ -110,10 +110,10 @@ func (s *site) debug(t *T, at kube.Container) {
 }
 
 // runs waits until a container does.
-func (s *site) runs(t *T, at kube.Container) {
+func (s *site) runs(t *T, at kubectl.Container) {
 	t.Helper()
 	t.Eventually(time.Minute, at.Name+" runs in "+at.Pod, func() error {
-		var p kube.Pod
+		var p kubectl.Pod
 		if err := s.Get(t.Context(), &p, "pod", at.Pod, "-n", at.Namespace); err != nil {
 			return err
 		}
@@ -136,7 +136,7 @@ func (s *site) foreign(t *T, namespace string) place {
 		}
 		s.places.foreign = true
 	}
-	at := place{"in " + namespace, kube.Container{Namespace: namespace, Pod: "prober", Name: withMesh}}
+	at := place{"in " + namespace, kubectl.Container{Namespace: namespace, Pod: "prober", Name: withMesh}}
 	if _, err := s.Run(t.Context(), "wait", "-n", namespace, "pod/prober", "--for", "condition=Ready", "--timeout", "90s"); err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +222,7 @@ func (s *site) tryAll(ctx context.Context, from place, requests []probe.Request,
 		}
 	}
 	argv := append([]string{probeProgram, "probe", "each", "--fresh", "--concurrency", "16"}, flags...)
-	out, err := s.Exec(ctx, &in, from.Container, argv...)
+	out, err := s.Call(ctx, &in, from.Container, argv...)
 	if err != nil {
 		return nil, err
 	}
@@ -244,7 +244,7 @@ func (s *site) tryAll(ctx context.Context, from place, requests []probe.Request,
 func (s *site) many(t *T, from place, n, atOnce int, r probe.Request, flags ...string) probe.Summary {
 	t.Helper()
 	argv := append(callFlags(r), "--count", strconv.Itoa(n), "--concurrency", strconv.Itoa(atOnce))
-	out, err := s.Exec(t.Context(), nil, from.Container, append(append(argv, flags...), r.URL)...)
+	out, err := s.Call(t.Context(), nil, from.Container, append(append(argv, flags...), r.URL)...)
 	if err != nil {
 		t.Fatalf("%s: %v", from.name, err)
 	}
@@ -308,17 +308,11 @@ func (s *site) appToken(t *T, app string) string {
 // secret reads one value of a Secret.
 func (s *site) secret(t *T, namespace, name, key string) string {
 	t.Helper()
-	var found struct {
-		Data map[string][]byte `json:"data"`
-	}
-	if err := s.Get(t.Context(), &found, "secret", name, "-n", namespace); err != nil {
+	value, err := s.Secret(t.Context(), namespace, name, key)
+	if err != nil {
 		t.Fatal(err)
 	}
-	value, ok := found.Data[key]
-	if !ok {
-		t.Fatalf("secret %s/%s has no %s", namespace, name, key)
-	}
-	return string(value)
+	return value
 }
 
 // byDapr is a call of an app as a service makes it: by the sidecar of the place.

@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"github.com/dishmesh/dishmesh/services/internal/communication"
-	"github.com/dishmesh/dishmesh/services/internal/kube"
+	"github.com/dishmesh/dishmesh/services/internal/kubectl"
 	"github.com/dishmesh/dishmesh/services/internal/probe"
 	"github.com/dishmesh/dishmesh/services/internal/proof"
 	"github.com/dishmesh/dishmesh/services/internal/publicapi"
@@ -29,7 +29,7 @@ var here *site
 
 // site is a cluster that `dishmesh cluster up` has made, and the ways to it.
 type site struct {
-	kube.Client
+	kubectl.Cluster
 	home    string // the checkout
 	data    string
 	program string   // dishmesh
@@ -85,7 +85,7 @@ func openSite(ctx context.Context) (*site, error) {
 	if !m.Exists {
 		return nil, fmt.Errorf("there is no cluster in %s: run `make cluster`", s.data)
 	}
-	s.Client = kube.Client{Program: findKubectl(), Kubeconfig: m.Kubeconfig}
+	s.Cluster = kubectl.Cluster{Program: findKubectl(), Kubeconfig: m.Kubeconfig}
 	s.images, s.docker = m.Images, os.Environ()
 	if m.DockerHost != "" {
 		s.docker = append(s.docker, "DOCKER_HOST="+m.DockerHost)
@@ -198,7 +198,7 @@ func (s *site) well(t *T) {
 // unwell says what is not ready, or nothing.
 func (s *site) unwell(ctx context.Context) error {
 	for _, namespace := range []string{communication.Namespace, communication.DataNamespace, communication.CityNamespace, communication.IngressNamespace} {
-		var list kube.List[kube.Deployment]
+		var list kubectl.List[kubectl.Deployment]
 		if err := s.Get(ctx, &list, "deployments,statefulsets", "-n", namespace); err != nil {
 			return err
 		}
@@ -253,7 +253,7 @@ func (s *site) describe(ctx context.Context) []proof.Figure {
 		add("Kubernetes", fmt.Sprintf("%s, %s, %d node, kernel %s", i.KubeletVersion, i.ContainerRuntimeVersion, len(nodes), i.KernelVersion))
 	}
 	for _, at := range []struct{ what, namespace, deployment string }{{"Dapr", communication.DaprNamespace, "dapr-operator"}, {"Istio", communication.IstioNamespace, "istiod"}} {
-		var d kube.Deployment
+		var d kubectl.Deployment
 		if err := s.Get(ctx, &d, "deployment", at.deployment, "-n", at.namespace); err == nil && len(d.Spec.Template.Spec.Containers) > 0 {
 			add(at.what, d.Spec.Template.Spec.Containers[0].Image)
 		}

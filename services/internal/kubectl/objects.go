@@ -1,4 +1,4 @@
-package kube
+package kubectl
 
 import (
 	"context"
@@ -118,7 +118,7 @@ func (p Pod) Container(name string) (ContainerStatus, bool) {
 }
 
 // Pods lists the pods that a label selector picks, "" for all, in a namespace. Those on their way out are left out.
-func (c Client) Pods(ctx context.Context, namespace, selector string) ([]Pod, error) {
+func (c Cluster) Pods(ctx context.Context, namespace, selector string) ([]Pod, error) {
 	args := []string{"pods", "-n", namespace}
 	if selector != "" {
 		args = append(args, "-l", selector)
@@ -253,7 +253,7 @@ func (n Node) Takes() bool {
 }
 
 // Nodes lists the nodes.
-func (c Client) Nodes(ctx context.Context) ([]Node, error) {
+func (c Cluster) Nodes(ctx context.Context) ([]Node, error) {
 	var list List[Node]
 	err := c.Get(ctx, &list, "nodes")
 	return list.Items, err

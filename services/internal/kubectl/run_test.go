@@ -1,29 +1,27 @@
-package kube_test
+package kubectl_test
 
 import (
 	"errors"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/dishmesh/dishmesh/services/internal/kube"
+	"github.com/dishmesh/dishmesh/services/internal/kubectl"
 )
 
 // standIn gives a client whose kubectl is a shell script. The script finds the arguments after those that every
 // command has in $@.
-func standIn(t *testing.T, script string) kube.Client {
+func standIn(t *testing.T, script string) kubectl.Cluster {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "kubectl")
 	text := "#!/bin/sh\n[ \"$1 $2 $3 $4\" = '--kubeconfig config --context kind-x' ] || { echo wrong flags: $@ >&2; exit 9; }\nshift 4\n" + script
 	if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	return kube.Client{Program: path, Kubeconfig: "config", Context: "kind-x"}
+	return kubectl.Cluster{Program: path, Kubeconfig: "config", Context: "kind-x"}
 }
 
 func TestRun(t *testing.T) {
@@ -40,10 +38,10 @@ esac`)
 	}
 	err := c.Get(t.Context(), nil, "pod", "a")
 	want := `kubectl get pod a -o json: Error from server (NotFound): pods "a" not found`
-	if err == nil || err.Error() != want || !kube.NotFound(err) {
+	if err == nil || err.Error() != want || !kubectl.NotFound(err) {
 		t.Errorf("got %v, want %s", err, want)
 	}
-	if kube.NotFound(errors.New("pod not found")) {
+	if kubectl.NotFound(errors.New("pod not found")) {
 		t.Error("an error of somebody else counts")
 	}
 }
@@ -78,7 +76,7 @@ END`)
 
 func TestStartEndsWithItsInput(t *testing.T) {
 	c := standIn(t, `echo "$@"; cat; exit 3`)
-	r, err := c.Start(t.Context(), kube.Container{Namespace: "dishmesh", Pod: "a", Name: "probe"}, "/dishmesh", "probe")
+	r, err := c.Start(t.Context(), kubectl.Container{Namespace: "dishmesh", Pod: "a", Name: "probe"}, "/dishmesh", "probe")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,31 +88,9 @@ func TestStartEndsWithItsInput(t *testing.T) {
 	}
 }
 
-func TestForward(t *testing.T) {
-	c := standIn(t, `echo "Forwarding from 127.0.0.1:4711 -> 8080"; exec sleep 60`)
-	addr, stop, err := c.Forward(t.Context(), "dishmesh", "svc/order", 8080)
-	if err != nil || addr != "127.0.0.1:4711" {
-		t.Fatalf("%s, %v", addr, err)
-	}
-	done := make(chan struct{})
-	go func() { stop(); close(done) }()
-	select {
-	case <-done:
-	case <-time.After(20 * time.Second):
-		t.Error("it does not stop")
-	}
-	_, _, err = standIn(t, `echo no such service >&2; exit 1`).Forward(t.Context(), "dishmesh", "svc/x", 80)
-	if err == nil || !strings.HasSuffix(err.Error(), "svc/x :80: no such service") {
-		t.Errorf("got %v", err)
-	}
-	if _, err := net.ResolveTCPAddr("tcp", addr); err != nil {
-		t.Error(err)
-	}
-}
-
 func TestObjects(t *testing.T) {
-	var n kube.Node
-	n.Status.Conditions = []kube.Condition{{Type: "Ready", Status: "True"}}
+	var n kubectl.Node
+	n.Status.Conditions = []kubectl.Condition{{Type: "Ready", Status: "True"}}
 	if !n.Takes() {
 		t.Error("a node that is ready takes pods")
 	}
@@ -122,7 +98,7 @@ func TestObjects(t *testing.T) {
 	if n.Takes() {
 		t.Error("a cordoned node takes no pods")
 	}
-	var d kube.Deployment
+	var d kubectl.Deployment
 	d.Spec.Replicas, d.Status.Replicas, d.Status.ReadyReplicas, d.Status.UpdatedReplicas = 2, 3, 2, 2
 	if d.Ready() {
 		t.Error("an old replica is still there")
@@ -131,7 +107,7 @@ func TestObjects(t *testing.T) {
 	if !d.Ready() {
 		t.Error("all is there")
 	}
-	if got := (kube.Autoscaler{}).Utilization(); got != -1 {
+	if got := (kubectl.Autoscaler{}).Utilization(); got != -1 {
 		t.Errorf("utilization that nobody knows is %d", got)
 	}
 }

@@ -1,6 +1,4 @@
-// Package kube drives a cluster by the kubectl program, as its users do: one child process a command, JSON read
-// into the few fields that are needed. It costs no client library, and what it does can be repeated by hand.
-package kube
+package kubectl
 
 import (
 	"bytes"
@@ -15,16 +13,6 @@ import (
 	"syscall"
 	"time"
 )
-
-// Client is a cluster and who to be there.
-type Client struct {
-	// Program is kubectl; default: the one on the PATH.
-	Program string
-	// Kubeconfig is the file of the cluster's address and credentials. The user's own is never taken by itself.
-	Kubeconfig string
-	// Context is the context of Kubeconfig to take; "": its current one.
-	Context string
-}
 
 // Error is a command that failed.
 type Error struct {
@@ -50,16 +38,8 @@ func NotFound(err error) bool {
 }
 
 // Command is a kubectl that is ready to start. When ctx ends it is asked to stop, and killed if it does not.
-func (c Client) Command(ctx context.Context, args ...string) *exec.Cmd {
-	program := c.Program
-	if program == "" {
-		program = "kubectl"
-	}
-	global := []string{"--kubeconfig", c.Kubeconfig}
-	if c.Context != "" {
-		global = append(global, "--context", c.Context)
-	}
-	cmd := exec.CommandContext(ctx, program, append(global, args...)...)
+func (c Cluster) Command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := c.command(ctx, args...)
 	cmd.Env = append(os.Environ(), "KUBECTL_KUBERC=false") // nobody's own shorthands
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second
@@ -67,12 +47,12 @@ func (c Client) Command(ctx context.Context, args ...string) *exec.Cmd {
 }
 
 // Run runs a command and returns what it wrote to its standard output.
-func (c Client) Run(ctx context.Context, args ...string) (string, error) {
+func (c Cluster) Run(ctx context.Context, args ...string) (string, error) {
 	return c.Feed(ctx, nil, args...)
 }
 
 // Feed is Run with a standard input.
-func (c Client) Feed(ctx context.Context, in io.Reader, args ...string) (string, error) {
+func (c Cluster) Feed(ctx context.Context, in io.Reader, args ...string) (string, error) {
 	cmd := c.Command(ctx, args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, &stdout, &stderr
@@ -95,7 +75,7 @@ func clip(s string) string {
 }
 
 // Get reads objects as JSON into out: one if it is named, a List otherwise. args are those of kubectl get.
-func (c Client) Get(ctx context.Context, out any, args ...string) error {
+func (c Cluster) Get(ctx context.Context, out any, args ...string) error {
 	args = append([]string{"get"}, append(args, "-o", "json")...)
 	text, err := c.Run(ctx, args...)
 	if err != nil {
@@ -108,31 +88,31 @@ func (c Client) Get(ctx context.Context, out any, args ...string) error {
 }
 
 // Apply applies manifests, as YAML, from memory.
-func (c Client) Apply(ctx context.Context, manifests string, flags ...string) error {
+func (c Cluster) Apply(ctx context.Context, manifests string, flags ...string) error {
 	_, err := c.Feed(ctx, strings.NewReader(manifests), append([]string{"apply", "-f", "-"}, flags...)...)
 	return err
 }
 
 // Delete deletes what manifests name and waits until it is gone. What does not exist is no error.
-func (c Client) Delete(ctx context.Context, manifests string) error {
+func (c Cluster) Delete(ctx context.Context, manifests string) error {
 	_, err := c.Feed(ctx, strings.NewReader(manifests), "delete", "--ignore-not-found", "-f", "-")
 	return err
 }
 
 // Patch changes an object by a merge patch, given as JSON.
-func (c Client) Patch(ctx context.Context, namespace, object, patch string) error {
+func (c Cluster) Patch(ctx context.Context, namespace, object, patch string) error {
 	_, err := c.Run(ctx, "patch", "-n", namespace, object, "--type", "merge", "-p", patch)
 	return err
 }
 
 // PatchJSON changes an object by an RFC 6902 patch.
-func (c Client) PatchJSON(ctx context.Context, namespace, object, patch string) error {
+func (c Cluster) PatchJSON(ctx context.Context, namespace, object, patch string) error {
 	_, err := c.Run(ctx, "patch", "-n", namespace, object, "--type", "json", "-p", patch)
 	return err
 }
 
 // Restart replaces the pods of a workload, such as deployment/order, one after the other, and waits until that is done.
-func (c Client) Restart(ctx context.Context, namespace, workload string, within time.Duration) error {
+func (c Cluster) Restart(ctx context.Context, namespace, workload string, within time.Duration) error {
 	if _, err := c.Run(ctx, "rollout", "restart", "-n", namespace, workload); err != nil {
 		return err
 	}
@@ -140,13 +120,13 @@ func (c Client) Restart(ctx context.Context, namespace, workload string, within 
 }
 
 // RolledOut waits until every pod of a workload is of its newest form and ready.
-func (c Client) RolledOut(ctx context.Context, namespace, workload string, within time.Duration) error {
+func (c Cluster) RolledOut(ctx context.Context, namespace, workload string, within time.Duration) error {
 	_, err := c.Run(ctx, "rollout", "status", "-n", namespace, workload, "--timeout", within.String())
 	return err
 }
 
-// Exec runs a program in a container and returns its standard output.
-func (c Client) Exec(ctx context.Context, in io.Reader, at Container, argv ...string) (string, error) {
+// Call runs a program in a container, with a standard input unless in is nil, and returns its standard output.
+func (c Cluster) Call(ctx context.Context, in io.Reader, at Container, argv ...string) (string, error) {
 	return c.Feed(ctx, in, at.exec(in != nil, argv)...)
 }
 
