@@ -17,7 +17,7 @@
 //	canary            canary_test.go       TestCanaryEastWest, TestCanaryNorthSouth, TestMirror
 //	                  shared_test.go       TestCanarySharesStateAndEvents
 //	faults            faults_test.go       TestFaultsByHeader, TestAbortedCallsAreSurvived, TestDelayedCallsAreSurvived
-//	scaling           scale_test.go        TestAutoscaling, TestScalingOnLag
+//	scaling           scale_test.go        TestAutoscaling
 //	change            rollout_test.go      TestRollingUpdates
 //	                  workflow_test.go     TestWorkflowCodeChange
 //	kills             kills_test.go        TestPodsKilled, TestSidecarsKilled

@@ -101,3 +101,33 @@ func TestMayConnect(t *testing.T) {
 		}
 	}
 }
+
+func TestParseSize(t *testing.T) {
+	for in, want := range map[string]float64{"5.5GiB": 5.5 * (1 << 30), "812MiB": 812 << 20, "12kB": 12000} {
+		if got, err := parseSize(in); err != nil || got != want {
+			t.Errorf("%s: %g, %v", in, got, err)
+		}
+	}
+	for _, in := range []string{"", "much", "5 parsecs"} {
+		if _, err := parseSize(in); err == nil {
+			t.Errorf("%q is taken", in)
+		}
+	}
+}
+
+func TestHasFlag(t *testing.T) {
+	for _, tt := range []struct {
+		line string
+		want bool
+	}{
+		{`[2026-11-22T12:00:00.000Z] "POST /internal/payments/ord_1/capture HTTP/1.1" 503 FI fault_filter_abort - "-" 0 18 0 -`, true},
+		{`[2026-11-22T12:00:00.000Z] "POST /internal/FI HTTP/1.1" 503 UF via_upstream - "-" 0 18 0 -`, false},
+		{`{"response_code":503,"response_flags":"FI"}`, true},
+		{`{"response_code":503,"response_flags":"-"}`, false},
+		{`info FI started`, false},
+	} {
+		if got := hasFlag(tt.line, "FI"); got != tt.want {
+			t.Errorf("%s: %t", tt.line, got)
+		}
+	}
+}

@@ -44,6 +44,7 @@ type probeFlags struct {
 	timeout            time.Duration
 	fresh, insecure    bool
 	ca, cert, key, sni string
+	head               int64
 }
 
 func (f *probeFlags) add(cmd *cobra.Command) {
@@ -54,12 +55,16 @@ func (f *probeFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.ca, "ca", "", "file of the authorities to trust (default: those of the system)")
 	fl.StringVar(&f.cert, "cert", "", "file of a client certificate, with --key")
 	fl.StringVar(&f.key, "key", "", "file of its key")
+	fl.Int64Var(&f.head, "body-head", probe.BodyHead, "how many bytes of an answer are shown")
 	fl.StringVar(&f.sni, "server-name", "", "name that the server is asked for and has to prove")
 }
 
 func (f *probeFlags) caller() (*probe.Caller, error) {
 	if f.timeout <= 0 {
 		return nil, usageError("--timeout must be more than 0")
+	}
+	if f.head < 1 {
+		return nil, usageError("--body-head must be at least 1")
 	}
 	if (f.cert == "") != (f.key == "") {
 		return nil, usageError("--cert and --key are given together")
@@ -82,7 +87,7 @@ func (f *probeFlags) caller() (*probe.Caller, error) {
 		}
 		conf.Certificates = []tls.Certificate{pair}
 	}
-	return probe.NewCaller(probe.Settings{Timeout: f.timeout, Fresh: f.fresh, TLS: conf}), nil
+	return probe.NewCaller(probe.Settings{Timeout: f.timeout, Fresh: f.fresh, TLS: conf, BodyHead: f.head}), nil
 }
 
 func newProbeCall() *cobra.Command {

@@ -176,40 +176,41 @@ type Autoscaler struct {
 	Spec     struct {
 		MinReplicas int `json:"minReplicas"`
 		MaxReplicas int `json:"maxReplicas"`
+		Behavior    struct {
+			ScaleDown struct {
+				StabilizationWindowSeconds int `json:"stabilizationWindowSeconds"`
+			} `json:"scaleDown"`
+		} `json:"behavior"`
 	} `json:"spec"`
 	Status struct {
 		CurrentReplicas int `json:"currentReplicas"`
 		DesiredReplicas int `json:"desiredReplicas"`
 		CurrentMetrics  []struct {
-			Type     string `json:"type"`
-			Resource struct {
-				Name    string `json:"name"`
-				Current struct {
-					AverageUtilization int `json:"averageUtilization"`
-				} `json:"current"`
-			} `json:"resource"`
-			ContainerResource struct {
-				Name    string `json:"name"`
-				Current struct {
-					AverageUtilization int `json:"averageUtilization"`
-				} `json:"current"`
-			} `json:"containerResource"`
+			Resource          measured `json:"resource"`
+			ContainerResource measured `json:"containerResource"`
+			External          measured `json:"external"`
 		} `json:"currentMetrics"`
 		Conditions []Condition `json:"conditions"`
 	} `json:"status"`
 }
 
-// Utilization is what the autoscaler sees, in percent of what is requested; -1: nothing yet.
-func (a Autoscaler) Utilization() int {
+type measured struct {
+	Name    string `json:"name"`
+	Current struct {
+		AverageValue string `json:"averageValue"`
+	} `json:"current"`
+}
+
+// Measured is what the autoscaler goes by, on average of the pods, such as "cpu 412m".
+func (a Autoscaler) Measured() string {
 	for _, m := range a.Status.CurrentMetrics {
-		switch m.Type {
-		case "Resource":
-			return m.Resource.Current.AverageUtilization
-		case "ContainerResource":
-			return m.ContainerResource.Current.AverageUtilization
+		for _, v := range []measured{m.ContainerResource, m.Resource, m.External} {
+			if v.Current.AverageValue != "" {
+				return strings.TrimSpace(v.Name + " " + v.Current.AverageValue)
+			}
 		}
 	}
-	return -1
+	return "nothing yet"
 }
 
 // Node is what is read of a node.

@@ -1,6 +1,7 @@
 package kubectl_test
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -107,7 +108,12 @@ func TestObjects(t *testing.T) {
 	if !d.Ready() {
 		t.Error("all is there")
 	}
-	if got := (kubectl.Autoscaler{}).Utilization(); got != -1 {
-		t.Errorf("utilization that nobody knows is %d", got)
+	var a kubectl.Autoscaler
+	if got := a.Measured(); got != "nothing yet" {
+		t.Errorf("what nobody has measured is %q", got)
+	}
+	raw := `{"status": {"currentMetrics": [{"type": "ContainerResource", "containerResource": {"name": "cpu", "container": "app", "current": {"averageValue": "412m"}}}]}}`
+	if err := json.Unmarshal([]byte(raw), &a); err != nil || a.Measured() != "cpu 412m" {
+		t.Errorf("got %q, %v", a.Measured(), err)
 	}
 }

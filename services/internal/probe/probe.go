@@ -61,7 +61,7 @@ type Answer struct {
 	Detail  string            `json:"detail,omitempty"`  // of the failure
 	Millis  float64           `json:"ms"`                // until the answer was read
 	Header  map[string]string `json:"header,omitempty"`  // of the answer, values joined by commas
-	Body    string            `json:"body,omitempty"`    // its first 512 bytes
+	Body    string            `json:"body,omitempty"`    // its beginning
 }
 
 // String is the answer in a few words.
@@ -75,14 +75,14 @@ func (a Answer) String() string {
 	return fmt.Sprintf("%s %s: %d %s after %.0f ms", a.Method, a.URL, a.Status, strings.Join(strings.Fields(a.Body), " "), a.Millis)
 }
 
-// bodyHead is how much of an answer is kept.
-const bodyHead = 512
+// BodyHead is how much of an answer is kept where nothing else is said, in bytes.
+const BodyHead = 512
 
 // Caller makes calls. Make it with NewCaller.
 type Caller struct {
-	timeout time.Duration
-	http    *http.Client
-	dialer  net.Dialer
+	settings Settings
+	http     *http.Client
+	dialer   net.Dialer
 }
 
 // Settings of a Caller.
@@ -91,11 +91,16 @@ type Settings struct {
 	// Fresh makes every call on a connection of its own: a rule that was just changed counts for new connections first.
 	Fresh bool
 	TLS   *tls.Config // nil: the system's authorities
+	// BodyHead is how much of an answer is kept; 0: BodyHead.
+	BodyHead int64
 }
 
 // NewCaller makes a Caller. It follows no redirect and asks no proxy.
 func NewCaller(s Settings) *Caller {
-	c := &Caller{timeout: s.Timeout}
+	if s.BodyHead == 0 {
+		s.BodyHead = BodyHead
+	}
+	c := &Caller{settings: s}
 	t := &http.Transport{
 		DialContext: c.dialer.DialContext, TLSClientConfig: s.TLS, DisableKeepAlives: s.Fresh,
 		MaxIdleConnsPerHost: 256, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true,
@@ -106,7 +111,7 @@ func NewCaller(s Settings) *Caller {
 
 // Do makes one call.
 func (c *Caller) Do(ctx context.Context, r Request) Answer {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	ctx, cancel := context.WithTimeout(ctx, c.settings.Timeout)
 	defer cancel()
 	start := time.Now()
 	a := Answer{URL: r.URL, Method: r.Method}
@@ -148,7 +153,7 @@ func (c *Caller) do(ctx context.Context, r Request, a *Answer) error {
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }() // it was only read
-	head, err := io.ReadAll(io.LimitReader(resp.Body, bodyHead))
+	head, err := io.ReadAll(io.LimitReader(resp.Body, c.settings.BodyHead))
 	if err == nil {
 		_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, 8<<20))
 	}
