@@ -157,11 +157,11 @@ func (s *site) variant(t *T, app, tag, image string) {
 	if _, err := s.dockerRun(ctx, "save", "--output", archive, image); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.dockerRun(ctx, "cp", archive, node+":/root/proof-image.tar"); err != nil {
+	if _, err := s.dockerRun(ctx, "cp", archive, node+":/proof-image.tar"); err != nil {
 		t.Fatal(err)
 	}
-	s.onNode(t, "ctr", "--namespace", "k8s.io", "images", "import", "--all-platforms", "/root/proof-image.tar")
-	s.onNode(t, "rm", "/root/proof-image.tar")
+	s.onNode(t, "ctr", "--namespace", "k8s.io", "images", "import", "--all-platforms", "/proof-image.tar")
+	s.onNode(t, "rm", "/proof-image.tar")
 }
 
 // image is what an app runs.
