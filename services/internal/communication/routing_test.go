@@ -74,7 +74,7 @@ func routeRules(r resource) []string {
 		if h.Retries == nil || h.Retries.Attempts == nil || *h.Retries.Attempts != 0 {
 			complain(h, "may be tried again; that is Dapr's")
 		}
-		if h.Timeout == "" || h.Timeout == "0s" && h.Name != "live" {
+		if h.Timeout == "" && h.Name != "live" {
 			complain(h, "has no end")
 		}
 		sum, destinations := 0, h.Mirrors
