@@ -141,11 +141,7 @@ func auditConfig(ctx context.Context, dir string) (cfg audit.Config, done func()
 // and keep nothing.
 func auditSubscriptions() []audit.Subscription {
 	var all []audit.Subscription
-	for app, subs := range map[string][]topic.Subscription{
-		analytics.Name: new(analytics.Service).Subscriptions(), notification.Name: new(notification.Service).Subscriptions(),
-		"delivery": new(delivery.Service).Subscriptions(), "order": new(order.Service).Subscriptions(),
-		"payment": new(payment.Service).Subscriptions(), "pricing": new(pricing.Service).Subscriptions(),
-	} {
+	for app, subs := range consumers() {
 		for _, sub := range subs {
 			all = append(all, audit.Subscription{App: app, Stream: sub.StreamName(), Types: sub.Types})
 		}
@@ -154,6 +150,15 @@ func auditSubscriptions() []audit.Subscription {
 		return cmp.Or(cmp.Compare(a.App, b.App), cmp.Compare(a.Stream, b.Stream))
 	})
 	return all
+}
+
+// consumers are the subscriptions of the services that keep what they hear.
+func consumers() map[string][]topic.Subscription {
+	return map[string][]topic.Subscription{
+		analytics.Name: new(analytics.Service).Subscriptions(), notification.Name: new(notification.Service).Subscriptions(),
+		"delivery": new(delivery.Service).Subscriptions(), "order": new(order.Service).Subscriptions(),
+		"payment": new(payment.Service).Subscriptions(), "pricing": new(pricing.Service).Subscriptions(),
+	}
 }
 
 func printAudit(w io.Writer, r audit.Report) {
