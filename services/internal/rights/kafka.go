@@ -63,16 +63,21 @@ func (k Kafka) client(user string) (*kgo.Client, error) {
 		kgo.RetryTimeout(0), kgo.SASL(scram.Auth{User: user, Pass: password}.AsSha256Mechanism()))
 }
 
-// ensureUser gives a user its password, unless it is good already: that can only be told by using it.
+// ensureUser makes a user, or gives it its password, unless that is good already: which can only be told by using it.
 func (k Kafka) ensureUser(ctx context.Context, admin *kgo.Client, user string) error {
 	probe, err := k.client(user)
 	if err != nil {
 		return err
 	}
 	defer probe.Close()
-	err = probe.Ping(ctx)
-	if !errors.Is(err, kerr.SaslAuthenticationFailed) {
+	there, err := hasUser(ctx, admin, user)
+	if err != nil {
 		return err
+	}
+	if there {
+		if err := probe.Ping(ctx); !errors.Is(err, kerr.SaslAuthenticationFailed) {
+			return err
+		}
 	}
 	salt := make([]byte, 24)
 	_, _ = rand.Read(salt) // never fails, see crypto/rand.Read
@@ -95,6 +100,30 @@ func (k Kafka) ensureUser(ctx context.Context, admin *kgo.Client, user string) e
 		}
 	}
 	return nil
+}
+
+func hasUser(ctx context.Context, admin *kgo.Client, user string) (bool, error) {
+	req := kmsg.NewPtrDescribeUserSCRAMCredentialsRequest()
+	one := kmsg.NewDescribeUserSCRAMCredentialsRequestUser()
+	one.Name = user
+	req.Users = append(req.Users, one)
+	resp, err := req.RequestWith(ctx, admin)
+	if err == nil {
+		err = kerr.ErrorForCode(resp.ErrorCode)
+	}
+	if err != nil {
+		return false, err
+	}
+	for _, r := range resp.Results {
+		switch err := kerr.ErrorForCode(r.ErrorCode); {
+		case errors.Is(err, kerr.ResourceNotFound):
+		case err != nil:
+			return false, err
+		case r.User == user && len(r.CredentialInfos) > 0:
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // acl is one rule of Kafka's authorizer.

@@ -33,7 +33,7 @@ import (
 
 // Base is what every service can be set to.
 type Base struct {
-	AppHost   string `env:"APP_HOST" default:"127.0.0.1" help:"address on which the sidecar reaches the service"`
+	AppHost   string `env:"APP_HOST" default:"127.0.0.1" help:"address on which the sidecar reaches the service; 0.0.0.0 lets callers in a mesh in too, and needs APP_API_TOKEN"`
 	AppPort   int    `env:"APP_PORT" default:"8081" help:"port on which the sidecar reaches the service; also /healthz, /readyz, /metrics"`
 	DaprHost  string `env:"DAPR_HOST" default:"127.0.0.1" help:"address of the sidecar"`
 	DaprHTTP  int    `env:"DAPR_HTTP_PORT" default:"3500" help:"HTTP port of the sidecar"`
@@ -43,6 +43,19 @@ type Base struct {
 	Instance  string `env:"INSTANCE" help:"stable name of this replica; default the host name"`
 	LogLevel  string `env:"LOG_LEVEL" default:"info" help:"debug, info, warn or error"`
 	sidecar.Limits
+}
+
+// Check refuses an address that is none, and one that others can reach without showing anything: the identity headers
+// of a request are believed.
+func (b Base) Check() error {
+	ip := net.ParseIP(b.AppHost)
+	switch {
+	case ip == nil:
+		return fmt.Errorf("APP_HOST=%q: must be an address of this machine, such as 127.0.0.1 or 0.0.0.0", b.AppHost)
+	case !ip.IsLoopback() && b.AppToken == "":
+		return fmt.Errorf("APP_HOST=%q: others than the sidecar could call: set APP_API_TOKEN", b.AppHost)
+	}
+	return nil
 }
 
 // Deps is what a service is built from. Tests fill it with fakes (package runtest).
@@ -117,7 +130,7 @@ func main[C any](name string, build func(*Deps, C) (Service, error), args []stri
 		}
 		return code
 	}
-	if err := errors.Join(Load(&cfg.Base, os.LookupEnv), Load(&cfg.Own, os.LookupEnv), cfg.Limits.Check()); err != nil {
+	if err := errors.Join(Load(&cfg.Base, os.LookupEnv), Load(&cfg.Own, os.LookupEnv), cfg.Limits.Check(), cfg.Base.Check()); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: wrong configuration:\n%v\n", name, err)
 		return 2
 	}
@@ -187,7 +200,7 @@ func serve(ctx context.Context, deps *Deps, service Service, cfg Base, sc *sidec
 
 	listener, err := net.Listen("tcp", net.JoinHostPort(cfg.AppHost, strconv.Itoa(cfg.AppPort)))
 	if err != nil {
-		return fmt.Errorf("APP_PORT: %w", err)
+		return fmt.Errorf("APP_HOST, APP_PORT: %w", err)
 	}
 	// Deliveries may take as long as their retries; everything else is bounded by the caller's time-out.
 	// HTTP/2 without TLS is for gRPC clients of the typed calls; the sidecar speaks HTTP/1.1.
