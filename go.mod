@@ -3,6 +3,7 @@ module github.com/dishmesh/dishmesh
 go 1.26.4
 
 require (
+	github.com/CycloneDX/cyclonedx-go v0.9.2
 	github.com/HdrHistogram/hdrhistogram-go v1.4.0
 	github.com/alexedwards/argon2id v1.0.0
 	github.com/alicebob/miniredis/v2 v2.35.0
