@@ -177,12 +177,26 @@ func TestTrouble(t *testing.T) {
 }
 
 func TestNodeImages(t *testing.T) {
-	got, err := parseNodeImages([]byte(`{"images":[{"id":"sha256:1","repoTags":["docker.io/dishmesh/order:dev"]},{"id":"sha256:2","repoTags":["docker.io/library/redis:7","ghcr.io/dapr/sentry:1"]}]}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(map[string]string{"dishmesh/order:dev": "sha256:1", "redis:7": "sha256:2", "ghcr.io/dapr/sentry:1": "sha256:2"}, got); diff != "" {
+	const table = `REF                          TYPE                                      DIGEST   SIZE      PLATFORMS   LABELS
+docker.io/dishmesh/order:dev application/vnd.oci.image.manifest.v1+json sha256:1 14.5 MiB linux/amd64 dev.dishmesh.content=aa,io.cri-containerd.image=managed
+docker.io/library/redis:7    application/vnd.oci.image.manifest.v1+json sha256:2 98.1 MiB linux/amd64 dev.dishmesh.content=bb
+registry.k8s.io/pause:3.10   application/vnd.oci.image.manifest.v1+json sha256:3 1.0 MiB  linux/amd64 io.cri-containerd.image=managed
+sha256:3                     application/vnd.oci.image.manifest.v1+json sha256:3 1.0 MiB  linux/amd64 -
+`
+	if diff := cmp.Diff(map[string]string{"dishmesh/order:dev": "aa", "redis:7": "bb"}, parseNodeImages(table)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestReferences(t *testing.T) {
+	for short, long := range map[string]string{"redis:7": "docker.io/library/redis:7", "dishmesh/order:dev": "docker.io/dishmesh/order:dev",
+		"ghcr.io/dapr/sentry:1": "ghcr.io/dapr/sentry:1", "localhost:5000/x:1": "localhost:5000/x:1"} {
+		if got := canonical(short); got != long {
+			t.Errorf("canonical(%s) = %s, want %s", short, got, long)
+		}
+		if got := familiar(long); got != short {
+			t.Errorf("familiar(%s) = %s, want %s", long, got, short)
+		}
 	}
 }
 
