@@ -24,6 +24,8 @@ type Workload struct {
 	Ready     int    `json:"ready"`
 	// Current is false while pods of an older version still run.
 	Current bool `json:"current"`
+	// Problem is why no pod can be made for it, such as a policy that refuses it.
+	Problem string `json:"problem,omitempty"`
 
 	// revision names the newest version of a StatefulSet's pods.
 	revision string
@@ -46,6 +48,7 @@ func parseWorkloads(out []byte) ([]Workload, error) {
 				ObservedGeneration, UpdatedReplicas, AvailableReplicas, Replicas               int
 				DesiredNumberScheduled, UpdatedNumberScheduled, NumberAvailable, ReadyReplicas int
 				CurrentRevision, UpdateRevision                                                string
+				Conditions                                                                     []struct{ Type, Status, Message string }
 			}
 		}
 	}
@@ -58,6 +61,11 @@ func parseWorkloads(out []byte) ([]Workload, error) {
 		w := Workload{Namespace: i.Metadata.Namespace, Kind: i.Kind, Name: i.Metadata.Name, Want: 1}
 		if i.Spec.Replicas != nil {
 			w.Want = *i.Spec.Replicas
+		}
+		for _, cond := range s.Conditions {
+			if cond.Type == "ReplicaFailure" && cond.Status == "True" {
+				w.Problem = cond.Message
+			}
 		}
 		seen := s.ObservedGeneration >= i.Metadata.Generation
 		switch i.Kind {
@@ -141,6 +149,9 @@ func parseTrouble(out []byte) ([]trouble, error) {
 
 // stepReady waits until everything of the platform is ready.
 func (c *Cluster) stepReady(ctx context.Context) (string, error) {
+	if err := c.hurry(ctx); err != nil {
+		return "", err
+	}
 	if err := c.waitReady(ctx, namespaceDapr, namespaceIstio, NamespaceIngress, NamespaceData, NamespaceServices, NamespaceCity); err != nil {
 		return "", err
 	}
@@ -152,6 +163,30 @@ func (c *Cluster) stepReady(ctx context.Context) (string, error) {
 		return "", c.save()
 	}
 	return "", nil
+}
+
+// hurry removes the platform's pods that an earlier run left crashing: what they lacked is there now, and the kubelet would
+// try again only minutes later.
+func (c *Cluster) hurry(ctx context.Context) error {
+	out, err := c.kubectl(ctx, "get", "pods", "--namespace", NamespaceServices, "-o", "json")
+	if err != nil {
+		return err
+	}
+	all, err := parseTrouble(out)
+	if err != nil {
+		return err
+	}
+	var pods []string
+	for _, t := range all {
+		if _, pod, _ := strings.Cut(t.pod, "/"); t.reason == "CrashLoopBackOff" && !slices.Contains(pods, pod) {
+			pods = append(pods, pod)
+		}
+	}
+	if len(pods) == 0 {
+		return nil
+	}
+	_, err = c.kubectl(ctx, slices.Concat([]string{"delete", "pods", "--namespace", NamespaceServices, "--wait=false", "--ignore-not-found"}, pods)...)
+	return err
 }
 
 // waitReady waits for the workloads of some namespaces, shows how far they are, and gives up early where waiting is vain.
@@ -172,6 +207,9 @@ func (c *Cluster) waitReady(ctx context.Context, namespaces ...string) error {
 			revisions = revisions[:0]
 			for _, w := range all {
 				revisions = append(revisions, w.revision)
+				if err := c.lasts(since, w.Namespace+"/"+w.Name, w.Problem); err != nil {
+					return err
+				}
 			}
 			waiting := slices.DeleteFunc(slices.Clone(all), Workload.IsReady)
 			if len(all) > 0 && len(waiting) == 0 {
@@ -229,12 +267,29 @@ func (c *Cluster) checkTrouble(ctx context.Context, namespaces, revisions []stri
 		}
 	}
 	for key := range since {
-		if !still[key] {
+		if !still[key] && !strings.HasPrefix(key, workloadKey) {
 			delete(since, key)
 		}
 	}
 	return nil
 }
+
+// lasts fails for a workload whose problem has been there for long.
+func (c *Cluster) lasts(since map[string]time.Time, name, problem string) error {
+	key := workloadKey + name
+	switch now := c.now(); {
+	case problem == "":
+		delete(since, key)
+	case since[key].IsZero():
+		since[key] = now
+	case now.Sub(since[key]) >= hopeless:
+		return fmt.Errorf("%s: %s", name, problem)
+	}
+	return nil
+}
+
+// workloadKey sets workloads apart from pods among what is watched.
+const workloadKey = "workload "
 
 // describe is how far a number of workloads is, in one line.
 func describe(all, waiting []Workload) string {
