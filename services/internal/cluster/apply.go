@@ -142,8 +142,12 @@ func (c *Cluster) stepStores(ctx context.Context) (string, error) {
 	return "", c.applyOverlay(ctx, overlayData)
 }
 
-// stepServices applies everything of the platform.
+// stepServices applies everything of the platform, once the stores are there: a sidecar that doesn't find its store ends, and
+// is started again after longer and longer pauses.
 func (c *Cluster) stepServices(ctx context.Context) (string, error) {
+	if err := c.waitReady(ctx, NamespaceData); err != nil {
+		return "", err
+	}
 	return "", c.applyOverlay(ctx, overlayKind)
 }
 
