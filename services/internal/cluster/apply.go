@@ -94,7 +94,7 @@ func pinObject(object map[string]any, content map[string]string) error {
 			Template struct {
 				Metadata struct{ Annotations map[string]string }
 				Spec     struct {
-					InitContainers, Containers []struct{ Image string }
+					Containers []struct{ Image string }
 				}
 			}
 		}
@@ -111,10 +111,9 @@ func pinObject(object map[string]any, content map[string]string) error {
 			}
 		}
 	}
-	for _, list := range [][]struct{ Image string }{template.Spec.InitContainers, template.Spec.Containers} {
-		for _, container := range list {
-			pin(container.Image)
-		}
+	// A changed init container is no reason to start a store anew.
+	for _, container := range template.Spec.Containers {
+		pin(container.Image)
 	}
 	if template.Metadata.Annotations["dapr.io/enabled"] == "true" {
 		pin("dishmesh/daprd:" + DaprVersion)

@@ -40,6 +40,14 @@ kind: Service
 metadata: {name: order}
 ---
 apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: city}
+spec:
+  template:
+    spec:
+      containers: [{name: city, image: "dishmesh/dishmesh:dev"}]
+---
+apiVersion: apps/v1
 kind: Deployment
 metadata: {name: foreign}
 spec:
@@ -70,8 +78,8 @@ spec:
 			got[o.Metadata.Name] = pin
 		}
 	}
-	want := map[string]string{"order": "order:dev@aa daprd:" + DaprVersion + "@bb", "redis": "dishmesh:dev@cc"}
-	if diff := cmp.Diff(want, got); diff != "" || len(docs) != 4 {
+	want := map[string]string{"order": "order:dev@aa daprd:" + DaprVersion + "@bb", "city": "dishmesh:dev@cc"}
+	if diff := cmp.Diff(want, got); diff != "" || len(docs) != 5 {
 		t.Errorf("%d documents (-want +got):\n%s", len(docs), diff)
 	}
 }
