@@ -74,8 +74,11 @@ func routeRules(r resource) []string {
 		if h.Retries == nil || h.Retries.Attempts == nil || *h.Retries.Attempts != 0 {
 			complain(h, "may be tried again; that is Dapr's")
 		}
-		if h.Timeout == "" || h.Timeout == "0s" && h.Name != "live" {
+		if h.Timeout == "" && h.Name != "live" {
 			complain(h, "has no end")
+		}
+		if h.Timeout != "" && h.Name == "live" { // 0s, which the API server refuses, would be the same as none
+			complain(h, "ends while somebody listens")
 		}
 		sum, destinations := 0, h.Mirrors
 		for _, d := range h.Route {

@@ -157,8 +157,22 @@ func (s *service) endpoint() {
 	s.is(e.Of.Spec.BaseURL == want, &e.Document, "its baseUrl is %q, want %q", e.Of.Spec.BaseURL, want)
 	s.is(slices.ContainsFunc(e.Of.Spec.Headers, func(h common.NameValuePair) bool { return h.Name == "dapr-api-token" && h.SecretKeyRef.Name != "" }),
 		&e.Document, "it does not set the header dapr-api-token from a secret")
-	got := slices.Sorted(slices.Values(e.Of.Scopes))
+	got := s.scopes(e.Of.Scopes)
 	s.is(slices.Equal(got, callers), &e.Document, "its scopes are %v, its callers in the declared map %v", got, callers)
+}
+
+// scopes are the services of scopes: a canary, which has an app id of its own, is the service that it stands in for.
+func (s *service) scopes(ids []string) []string {
+	var out []string
+	for _, id := range ids {
+		i := slices.IndexFunc(s.workloads, func(w Workload) bool { return w.Template.Annotations["dapr.io/app-id"] == id })
+		if i >= 0 {
+			id = s.workloads[i].Template.Labels["app"]
+		}
+		out = append(out, id)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // appIDs holds that no two workloads share an app id: Dapr's operator would change one Service to and fro between them.

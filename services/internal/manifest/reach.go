@@ -28,17 +28,26 @@ func Reach(objects []Object, declared []communication.Connection) []string {
 	pods := reachPods(objects, declared)
 	wanted, violations := arrows(pods, declared)
 	allowed := computed(matcher.BuildNetworkPolicies(false, policies), pods, declared)
-	for _, a := range sortedArrows(allowed) {
-		if !wanted[a] {
-			violations = append(violations, "the NetworkPolicies allow, and the map has not: "+a.String())
+	violations = append(violations, without(allowed, wanted, "the NetworkPolicies allow, and the map has not: ")...)
+	return append(violations, without(wanted, allowed, "the map has, and the NetworkPolicies refuse: ")...)
+}
+
+// without tells what is in one set of arrows and not in the other, a line for each two pods.
+func without(these, others map[arrow]bool, what string) []string {
+	var out []string
+	var last arrow
+	for _, a := range sortedArrows(these) {
+		if others[a] {
+			continue
 		}
-	}
-	for _, a := range sortedArrows(wanted) {
-		if !allowed[a] {
-			violations = append(violations, "the map has, and the NetworkPolicies refuse: "+a.String())
+		if last.from == a.from && last.to == a.to {
+			out[len(out)-1] += fmt.Sprintf(", %d/%s", a.port, a.protocol)
+		} else {
+			out = append(out, what+a.String())
 		}
+		last = a
 	}
-	return violations
+	return out
 }
 
 // pod is somebody who may send or receive.
@@ -68,7 +77,7 @@ type arrow struct {
 }
 
 func (a arrow) String() string {
-	return fmt.Sprintf("%s -> %s, port %d/%s", a.from, a.to, a.port, a.protocol)
+	return fmt.Sprintf("%s -> %s: %d/%s", a.from, a.to, a.port, a.protocol)
 }
 
 func sortedArrows(set map[arrow]bool) []arrow {
@@ -89,13 +98,13 @@ func reachPods(objects []Object, declared []communication.Connection) []pod {
 		pods = append(pods, pod{w.Name, w.Namespace, w.Template.Labels, true})
 	}
 	for _, c := range declared {
-		if _, ok := find(pods, c.To.Namespace, c.To.Labels()); !ok {
+		if !slices.ContainsFunc(pods, func(p pod) bool { return p.is(c.To) }) {
 			pods = append(pods, pod{name: c.To.Name, namespace: c.To.Namespace, labels: c.To.Labels()})
 		}
 	}
-	ingress := map[string]string{"app": communication.Ingress, "istio": communication.Ingress}
-	if _, ok := find(pods, communication.IngressNamespace, ingress); !ok {
-		pods = append(pods, pod{name: communication.Ingress, namespace: communication.IngressNamespace, labels: ingress})
+	ingress := communication.Place{Namespace: communication.IngressNamespace, Name: communication.Ingress, Pods: map[string]string{"istio": communication.Ingress}}
+	if !slices.ContainsFunc(pods, func(p pod) bool { return p.is(ingress) }) {
+		pods = append(pods, pod{name: ingress.Name, namespace: ingress.Namespace, labels: ingress.Pods})
 	}
 	seen := map[string]bool{corev1.NamespaceDefault: true}
 	for _, p := range pods {
@@ -107,30 +116,41 @@ func reachPods(objects []Object, declared []communication.Connection) []pod {
 	return pods
 }
 
-// find is the pod of a namespace that has the labels.
-func find(pods []pod, namespace string, want map[string]string) (pod, bool) {
-	for _, p := range pods {
-		if p.namespace == namespace && labels.SelectorFromSet(want).Matches(labels.Set(p.labels)) {
-			return p, true
-		}
-	}
-	return pod{}, false
+// is tells whether a pod is one of those behind a place.
+func (p pod) is(place communication.Place) bool {
+	return p.namespace == place.Namespace && labels.SelectorFromSet(place.Labels()).Matches(labels.Set(p.labels))
 }
 
 func (p pod) String() string { return p.namespace + "/" + p.name }
 
-// arrows are the declared connections between pods.
+// service is whom the map means: a canary stands in for the service that its label names.
+func (p pod) service() string {
+	if app, ok := p.labels["app"]; ok && p.ours {
+		return app
+	}
+	return p.name
+}
+
+// arrows are the declared connections between pods. One with no end at a pod of ours is for others to allow.
 func arrows(pods []pod, declared []communication.Connection) (map[arrow]bool, []string) {
 	out := map[arrow]bool{}
 	var violations []string
 	for _, c := range declared {
-		i := slices.IndexFunc(pods, func(p pod) bool { return p.name == c.From })
-		if i < 0 {
-			violations = append(violations, fmt.Sprintf("the map has %s -> %s, and there is no pod %s", c.From, c.To.Host(), c.From))
-			continue
+		found := false
+		for _, from := range pods {
+			if from.service() != c.From {
+				continue
+			}
+			found = true
+			for _, to := range pods {
+				if to.is(c.To) && (from.ours || to.ours) {
+					out[arrow{from.String(), to.String(), c.To.Protocol, c.To.At()}] = true
+				}
+			}
 		}
-		to, _ := find(pods, c.To.Namespace, c.To.Labels())
-		out[arrow{pods[i].String(), to.String(), c.To.Protocol, c.To.At()}] = true
+		if !found {
+			violations = append(violations, fmt.Sprintf("the map has %s -> %s, and there is no pod %s", c.From, c.To.Host(), c.From))
+		}
 	}
 	return out, violations
 }
