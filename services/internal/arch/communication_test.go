@@ -303,3 +303,38 @@ func TestConnectionsFollowTheComponents(t *testing.T) {
 	slices.Sort(declared)
 	report(t, sameArrows(slices.Compact(declared), actual)) // delivery's store and its positions are in one Redis
 }
+
+// prefixRules hold that the keys of a store begin with its service's name and not with whatever app id asks for them, so
+// that a canary, which has an app id of its own, shares them.
+func prefixRules(resources []profile.Resource) []string {
+	var violations []string
+	for _, r := range resources {
+		app, ok := strings.CutSuffix(r.Name, "-store")
+		if r.Kind != "Component" || !ok {
+			continue
+		}
+		i := slices.IndexFunc(r.Metadata, func(s profile.Setting) bool { return s.Name == "keyPrefix" })
+		if i < 0 || r.Metadata[i].Value != app {
+			violations = append(violations, fmt.Sprintf("%s: %s does not say keyPrefix: %s", r.File, r.Name, app))
+		}
+	}
+	return violations
+}
+
+func TestStoresOutliveTheAppID(t *testing.T) {
+	components := filepath.Join(root(t), "components")
+	all, err := profile.List(components)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range all {
+		p, err := profile.Load(components, d.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		report(t, prefixRules(p.Resources))
+	}
+	bad := []profile.Resource{{Kind: "Component", Name: "menu-store", File: "f"},
+		{Kind: "Component", Name: "user-store", File: "f", Metadata: []profile.Setting{{Name: "keyPrefix", Value: "name"}}}}
+	same(t, prefixRules(bad), []string{"f: menu-store does not say keyPrefix: menu", "f: user-store does not say keyPrefix: user"})
+}
