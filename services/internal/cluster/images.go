@@ -43,8 +43,9 @@ type ownImage struct {
 
 func serviceRef(service string) string { return "dishmesh/" + service + ":dev" }
 
-// ownPrograms are built from services/cmd: the services and the tool, which in the cluster is the city.
-func ownPrograms() []string { return append(platform.Apps(), "dishmesh") }
+// ownPrograms are built from services/cmd: the services, the tool, which in the cluster is the city, and what Tilt has
+// beside a service that is edited.
+func ownPrograms() []string { return append(platform.Apps(), "dishmesh", "live") }
 
 // stepBuild builds our programs and their images, those that changed.
 func (c *Cluster) stepBuild(ctx context.Context) (string, error) {
