@@ -45,12 +45,12 @@ func TestValuesAreTheCharts(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		dir, err := manifest.ModuleDir(t.Context(), c.module)
+		dirs, err := modules()
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, d := range docs {
-			report(t, manifest.Values(filepath.Join(dir, c.chart), d))
+			report(t, manifest.Values(filepath.Join(dirs[c.module], c.chart), d))
 		}
 	}
 }

@@ -12,10 +12,21 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// CheckFiles reads every file as what it is: a kustomization, a resource or patch of one, Helm values, or resources by
-// themselves. What it is, the kustomizations say, and values tells which are for Helm; nothing is passed over. What a
-// kustomization puts together is whole only when it is built, so its parts are decoded here, and validated by Build.
-func (s *Schema) CheckFiles(fsys fs.FS, files []string, values func(file string) bool) ([]Object, []string) {
+// Use is what a file is for, where no kustomization says it.
+type Use int
+
+// Resources are applied as they are; a Part is laid over a resource by something else than kustomize; what is Apart has
+// another reader, such as Helm.
+const (
+	Resources Use = iota
+	Part
+	Apart
+)
+
+// CheckFiles reads every file as what it is: a kustomization, a resource or patch of one, or what use says; nothing is
+// passed over. What a kustomization puts together is whole only when it is built, so its parts are decoded here, and
+// validated by Build.
+func (s *Schema) CheckFiles(fsys fs.FS, files []string, use func(file string) Use) ([]Object, []string) {
 	var violations []string
 	parts := map[string]role{}
 	for _, file := range files {
@@ -35,9 +46,8 @@ func (s *Schema) CheckFiles(fsys fs.FS, files []string, values func(file string)
 			continue
 		}
 		switch {
-		case path.Base(file) == kustomizationFile, path.Base(file) == "profile.yaml", values(file):
-			// The kustomizations were read above. Profiles are read by services/internal/profile, values by Values.
-		case parts[file] == patch:
+		case path.Base(file) == kustomizationFile, use(file) == Apart:
+		case parts[file] == patch, use(file) == Part:
 			for _, d := range docs {
 				violations = append(violations, s.checkPatch(d)...)
 			}
@@ -96,8 +106,8 @@ func readKustomization(fsys fs.FS, file string, parts map[string]role) []string 
 // Kustomizations are the folders that something is built from: those that no other kustomization takes in. Components are
 // those that can be added to one, and no kustomization does. A file that lies in the folder of a kustomization and is
 // named by none is a violation: it would never be applied.
-// apart tells which files have other readers.
-func Kustomizations(fsys fs.FS, files []string, apart func(file string) bool) (folders, components, violations []string) {
+// A file that is Apart may lie there.
+func Kustomizations(fsys fs.FS, files []string, use func(file string) Use) (folders, components, violations []string) {
 	parts := map[string]role{}
 	own := map[string]bool{}
 	for _, file := range files {
@@ -111,7 +121,7 @@ func Kustomizations(fsys fs.FS, files []string, apart func(file string) bool) (f
 		switch {
 		case !own[folder]:
 		case path.Base(file) != kustomizationFile:
-			if parts[file] == 0 && !apart(file) {
+			if parts[file] == 0 && use(file) != Apart {
 				violations = append(violations, file+": the kustomization beside it does not name it")
 			}
 		case parts[folder] != 0:

@@ -16,19 +16,10 @@ import (
 
 const (
 	// overlay is the one that runs on this machine; what is a change of it is looked at as such.
-	overlay = "k8s/overlays/kind"
-	mesh    = "mesh"
+	overlay    = "k8s/overlays/kind"
+	production = "k8s/overlays/production"
+	mesh       = "mesh"
 )
-
-// apart tells which files lie beside a kustomization and are for somebody else: Helm, the profiles of a laptop.
-func apart(file string) bool {
-	switch {
-	case isValues(file), path.Base(file) == "profile.yaml", file == "components/configuration/local.yaml":
-		return true
-	}
-	ok, _ := path.Match("components/embedded/state-*.yaml", file)
-	return ok
-}
 
 type build struct {
 	objects    []manifest.Object
@@ -54,8 +45,18 @@ func built(t *testing.T, folder string) build {
 func kustomizations(t *testing.T) (folders, components []string) {
 	t.Helper()
 	top, files := yamlFiles(t)
-	folders, components, violations := manifest.Kustomizations(top, files, apart)
+	folders, components, violations := manifest.Kustomizations(top, files, use)
 	report(t, violations)
+	// An overlay is applied, also if another stands on it.
+	overlays, err := fs.Glob(top, path.Dir(overlay)+"/*/kustomization.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range overlays {
+		if folder := path.Dir(file); !slices.Contains(folders, folder) {
+			folders = append(folders, folder)
+		}
+	}
 	if !slices.Contains(folders, overlay) || !slices.Contains(folders, mesh) {
 		t.Fatalf("%s and %s are not among %v", overlay, mesh, folders)
 	}
@@ -87,21 +88,43 @@ type state struct {
 	objects []manifest.Object
 }
 
-// states are the overlays by themselves, and the one of this machine with each canary and each file of mesh/ that is
-// applied by hand.
+// states are the overlays by themselves, and the one of this machine with each component that it does not have, with each
+// canary, and with each file of mesh/ that is applied by hand.
 func states(t *testing.T) []state {
 	t.Helper()
+	all := onceStates(t)
+	if len(all) == 0 {
+		t.Fatal("there is nothing to look at: see the first test")
+	}
+	return all
+}
+
+var (
+	statesOnce sync.Once
+	statesMade []state
+)
+
+func onceStates(t *testing.T) []state {
+	t.Helper()
+	statesOnce.Do(func() { statesMade = makeStates(t) })
+	return statesMade
+}
+
+func makeStates(t *testing.T) []state {
 	rules := built(t, mesh).objects
 	var out []state
 	folders, components := kustomizations(t)
 	for _, folder := range folders {
-		if path.Dir(folder) == path.Dir(overlay) {
+		switch {
+		case folder == production: // what the mesh is told there, who runs it decides
+			out = append(out, state{folder, built(t, folder).objects})
+		case path.Dir(folder) == path.Dir(overlay):
 			out = append(out, state{folder, slices.Concat(built(t, folder).objects, rules)})
 		}
 	}
 	for _, component := range components {
 		objects, _ := loadSchema(t).BuildWith(root(t), overlay, component)
-		out = append(out, state{component, slices.Concat(objects, rules)})
+		out = append(out, state{component, slices.Concat(objects, rules, others(t, component))})
 	}
 	base := slices.Concat(built(t, overlay).objects, rules)
 	canaries := base
@@ -116,7 +139,7 @@ func states(t *testing.T) []state {
 	}
 	top, files := yamlFiles(t)
 	for _, file := range files {
-		if strings.HasPrefix(file, mesh+"/") && !inKustomization(top, file) && !isValues(file) {
+		if strings.HasPrefix(file, mesh+"/") && !inKustomization(top, file) && use(file) == manifest.Resources {
 			docs, err := manifest.Read(top, file)
 			if err != nil {
 				t.Fatal(err)
@@ -126,6 +149,32 @@ func states(t *testing.T) []state {
 		}
 	}
 	return out
+}
+
+// others is what a component wants to find in the cluster, as its own chart makes it.
+func others(t *testing.T, component string) []manifest.Object {
+	t.Helper()
+	if component != "k8s/components/autoscaling-by-lag" {
+		return nil
+	}
+	objects, violations := loadSchema(t).Load("keda", []byte(`
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: keda-operator, namespace: keda}
+spec:
+  selector: {matchLabels: {app: keda-operator}}
+  template:
+    metadata: {labels: {app: keda-operator}}
+    spec:
+      securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
+      containers:
+        - name: keda-operator
+          image: ghcr.io/kedacore/keda:2.21.0
+          resources: {requests: {cpu: 1m, memory: 1Mi}, limits: {memory: 1Mi}}
+          securityContext: {allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
+`))
+	report(t, violations)
+	return objects
 }
 
 // inKustomization tells whether a file lies beside a kustomization.
@@ -168,5 +217,54 @@ func TestPods(t *testing.T) {
 }
 
 func TestNetworkPoliciesFollowTheMap(t *testing.T) {
-	each(t, func(objects []manifest.Object) []string { return manifest.Reach(objects, communication.Connections()) })
+	for _, s := range states(t) {
+		t.Run(s.name, func(t *testing.T) { report(t, manifest.Reach(s.objects, declared(s))) })
+	}
+}
+
+// declared is the map as it is in a state: what an overlay or a component changes of it is said here.
+func declared(s state) []communication.Connection {
+	all := communication.Connections()
+	var redis, kafka communication.Place
+	for _, c := range communication.Data() {
+		switch c.To.Name {
+		case "redis":
+			redis = c.To
+		case "kafka":
+			kafka = c.To
+		}
+	}
+	switch s.name {
+	case production:
+		return outside(all)
+	case "k8s/overlays/kind-redis", "k8s/components/broker-redis":
+		for _, service := range communication.Services() {
+			all = append(all, communication.Connection{From: service, To: redis, Why: "events"})
+		}
+	case "k8s/components/autoscaling-by-lag":
+		all = append(all, communication.Connection{From: "keda-operator", To: kafka, Why: "how far groups are"})
+	}
+	return all
+}
+
+// outside is the map where broker, stores and the outside world are servers elsewhere: 192.0.2.7 stands for those of the
+// company, 203.0.113.7 for acquirer and providers.
+func outside(all []communication.Connection) []communication.Connection {
+	out := slices.DeleteFunc(slices.Clone(all), func(c communication.Connection) bool {
+		return c.To.Namespace == communication.DataNamespace || c.To.Namespace == communication.CityNamespace ||
+			c.From == communication.Rights || c.From == communication.City
+	})
+	add := func(address string, port int, services ...string) {
+		for _, s := range services {
+			out = append(out, communication.Connection{From: s, To: communication.Place{Name: address, Port: port, Protocol: "TCP"}})
+		}
+	}
+	add("192.0.2.7", 9093, communication.Services()...)
+	add("192.0.2.7", 6379, "gateway", "menu", "pricing", "restaurant", "delivery")
+	add("192.0.2.7", 5432, "user", "analytics")
+	add("192.0.2.7", 26257, "order", "payment")
+	add("192.0.2.7", 27017, "notification")
+	add("203.0.113.7", 443, "payment", "notification")
+	add("203.0.113.7", 587, "notification")
+	return out
 }

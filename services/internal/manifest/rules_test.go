@@ -13,8 +13,8 @@ func TestServicesIsSeenToFail(t *testing.T) {
 		{"no Deployment", "Deployment", "menu", "kind: Deployment", "kind: StatefulSet", "menu: there is no Deployment dishmesh/menu"},
 		{"app id", "Deployment", "menu", "dapr.io/app-id: menu", "dapr.io/app-id: menus", `Deployment menu: the annotation dapr.io/app-id is "menus", want "menu"`},
 		{"no sidecar", "Deployment", "menu", `dapr.io/enabled: "true"`, `dapr.io/enabled: "false"`, `Deployment menu: the annotation dapr.io/enabled is "false", want "true"`},
-		{"app id twice", "Deployment", "menu", "dapr.io/app-id: menu", "dapr.io/app-id: order",
-			"Deployment menu: the annotation dapr.io/app-id is \"order\", want \"menu\"\nDeployment order: it has the app id order of menu; give it one of its own"},
+		{"app id twice", "Deployment", "menu", "dapr.io/app-id: menu", "dapr.io/app-id: analytics",
+			"Deployment menu: the annotation dapr.io/app-id is \"analytics\", want \"menu\"\nDeployment analytics: it has the app id analytics of menu; give it one of its own"},
 		{"account", "Deployment", "menu", "serviceAccountName: menu", "serviceAccountName: default", `Deployment menu: its pods run as the ServiceAccount "default", want "menu"`},
 		{"image of another", "Deployment", "menu", "dishmesh/menu:dev", "dishmesh/order:dev", `Deployment menu: the container app has the image "dishmesh/order:dev", which is not the service's own`},
 		{"port", "Deployment", "menu", "containerPort: 8080", "containerPort: 8888", "Deployment menu: the container app lacks the port http-app, 8080"},
@@ -134,7 +134,7 @@ spec: {podSelector: {}, policyTypes: [Ingress, Egress]}
 		{"an arrow too many", in(order, "8080") + out(menu, "8080"), nil, "the NetworkPolicies allow, and the map has not: dishmesh/order -> dishmesh/menu: 8080/TCP"},
 		{"whoever is in a namespace", in("{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: default}}}", "8080"), nil,
 			"the NetworkPolicies allow, and the map has not: default/stranger -> dishmesh/menu: 8080/TCP"},
-		{"the world", out("{ipBlock: {cidr: 0.0.0.0/0}}", "443"), nil, "the NetworkPolicies allow, and the map has not: dishmesh/order -> the world: 443/TCP"},
+		{"the world", out("{ipBlock: {cidr: 198.51.100.0/24}}", "443"), nil, "the NetworkPolicies allow, and the map has not: dishmesh/order -> the world: 443/TCP"},
 		{"nobody of that name", in(order, "8080") + out(menu, "8080"), []communication.Connection{call, {From: "ordr", To: call.To}}, "the map has ordr -> menu.dishmesh.svc.cluster.local, and there is no pod ordr"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
