@@ -88,25 +88,20 @@ type state struct {
 	objects []manifest.Object
 }
 
-// states are the overlays by themselves, and the one of this machine with each component that it does not have, with each
-// canary, and with each file of mesh/ that is applied by hand.
-func states(t *testing.T) []state {
-	t.Helper()
-	all := onceStates(t)
-	if len(all) == 0 {
-		t.Fatal("there is nothing to look at: see the first test")
-	}
-	return all
-}
-
+// made once, because building them is most of the time that these tests take.
 var (
 	statesOnce sync.Once
 	statesMade []state
 )
 
-func onceStates(t *testing.T) []state {
+// states are the overlays by themselves, and the one of this machine with each component that it does not have, with each
+// canary, and with each file of mesh/ that is applied by hand.
+func states(t *testing.T) []state {
 	t.Helper()
 	statesOnce.Do(func() { statesMade = makeStates(t) })
+	if len(statesMade) == 0 {
+		t.Fatal("nothing was built, as TestKustomizationsBuild says")
+	}
 	return statesMade
 }
 
