@@ -178,14 +178,26 @@ func inKustomization(top fs.FS, file string) bool {
 	return err == nil
 }
 
-func each(t *testing.T, rule func(objects []manifest.Object) []string) {
+// each holds every state to a rule. What is wrong in the overlay itself is wrong in all that is laid over it, and told once.
+func each(t *testing.T, rule func(s state) []string) {
 	t.Helper()
+	told := map[string]bool{}
 	for _, s := range states(t) {
-		t.Run(s.name, func(t *testing.T) { report(t, rule(s.objects)) })
+		t.Run(s.name, func(t *testing.T) {
+			for _, v := range rule(s) {
+				_, what, _ := strings.Cut(v, ": ")
+				if !told[what] {
+					told[what] = true
+					t.Error(v)
+				}
+			}
+		})
 	}
 }
 
-func TestServices(t *testing.T) { each(t, manifest.Services) }
+func TestServices(t *testing.T) {
+	each(t, func(s state) []string { return manifest.Services(s.objects) })
+}
 
 func TestReferences(t *testing.T) {
 	subs, err := broker.ReadSubscriptions(filepath.Join(root(t), "components", "subscriptions"))
@@ -200,21 +212,19 @@ func TestReferences(t *testing.T) {
 	for _, topic := range topics {
 		names = append(names, topic.Name)
 	}
-	each(t, func(objects []manifest.Object) []string { return manifest.References(objects, names) })
+	each(t, func(s state) []string { return manifest.References(s.objects, names) })
 }
 
 func TestPods(t *testing.T) {
 	// A folder of the node belongs to root at first; own gives it away.
 	exempt := []string{"dishmesh-data/kafka/own", "dishmesh-data/redis/own", "dishmesh-data/postgres/own", "dishmesh-city/city/own"}
-	each(t, func(objects []manifest.Object) []string {
-		return slices.Concat(manifest.Images(objects), manifest.Restricted(objects, exempt...), manifest.Secrets(objects), manifest.Probes(objects))
+	each(t, func(s state) []string {
+		return slices.Concat(manifest.Images(s.objects), manifest.Restricted(s.objects, exempt...), manifest.Secrets(s.objects), manifest.Probes(s.objects))
 	})
 }
 
 func TestNetworkPoliciesFollowTheMap(t *testing.T) {
-	for _, s := range states(t) {
-		t.Run(s.name, func(t *testing.T) { report(t, manifest.Reach(s.objects, declared(s))) })
-	}
+	each(t, func(s state) []string { return manifest.Reach(s.objects, declared(s)) })
 }
 
 // declared is the map as it is in a state: what an overlay or a component changes of it is said here.
