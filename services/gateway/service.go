@@ -20,6 +20,7 @@ import (
 	"github.com/dishmesh/dishmesh/services/internal/run"
 	"github.com/dishmesh/dishmesh/services/internal/sidecar"
 	"github.com/dishmesh/dishmesh/services/internal/topic"
+	"github.com/dishmesh/dishmesh/services/internal/web"
 	"github.com/dishmesh/dishmesh/services/order/orderapi"
 	"github.com/dishmesh/dishmesh/services/user/userapi"
 )
@@ -123,7 +124,7 @@ func build(d *run.Deps, cfg Config, now func() time.Time) (*Service, error) {
 		d.Metrics.MustRegister(failures)
 		s.limiter, s.closeLimiter = &fallback{shared: shared, local: local, now: now, failures: failures}, stop
 	}
-	s.public = s.edge()
+	s.public = web.Version(d.Name, d.Version)(s.edge())
 	return s, nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -70,12 +71,24 @@ func New(baseURL string, hc *http.Client, settings ...Setting) *Client {
 // never follows a redirect with a token.
 func NewHTTPClient() *http.Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.DialContext = dialLoopback(t.DialContext)
 	t.MaxIdleConns = 512
 	t.MaxIdleConnsPerHost = 512
 	t.DisableCompression = true // bodies are small and the gateway is near
 	return &http.Client{
 		Transport:     t,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// dialLoopback connects as base does, and for names below .localhost to this machine, which not every resolver knows
+// (RFC 6761 §6.3).
+func dialLoopback(base func(ctx context.Context, network, address string) (net.Conn, error)) func(ctx context.Context, network, address string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		if host, port, err := net.SplitHostPort(address); err == nil && strings.HasSuffix(strings.ToLower(host), ".localhost") {
+			address = net.JoinHostPort("localhost", port)
+		}
+		return base(ctx, network, address)
 	}
 }
 

@@ -41,6 +41,7 @@ type Base struct {
 	DaprToken string `env:"DAPR_API_TOKEN" secret:"true" help:"token that the sidecar asks of the service"`
 	AppToken  string `env:"APP_API_TOKEN" secret:"true" help:"token that the service asks of the sidecar"`
 	Instance  string `env:"INSTANCE" help:"stable name of this replica; default the host name"`
+	Version   string `env:"VERSION" help:"version that answers tell in the header Dishmesh-Version, such as v2 of a canary; without it they tell none"`
 	LogLevel  string `env:"LOG_LEVEL" default:"info" help:"debug, info, warn or error"`
 	sidecar.Limits
 }
@@ -62,6 +63,7 @@ func (b Base) Check() error {
 type Deps struct {
 	Name      string
 	Instance  string
+	Version   string // that answers tell, see web.Version
 	Log       *slog.Logger
 	Metrics   prometheus.Registerer
 	State     sidecar.Store // the store component <name>-store
@@ -158,7 +160,7 @@ func main[C any](name string, build func(*Deps, C) (Service, error), args []stri
 	usesBox := false
 	state := inbox.New(sc.State(name + "-store"))
 	deps := &Deps{
-		Name: name, Instance: cfg.Instance, Log: log, Metrics: reg, State: state,
+		Name: name, Instance: cfg.Instance, Version: cfg.Version, Log: log, Metrics: reg, State: state,
 		Publisher: sc, Invoker: sc, Binding: sc, Conn: sc.Conn(), Proxy: sc.Proxy, Healthy: sc.Healthy, Engine: sc, Shutdown: ctx,
 		Outbox:  outbox.New(state, sc, outbox.Options{Instance: cfg.Instance, Log: log, Metrics: reg, Crash: crash.Points(cfg.Instance)}),
 		Topics:  topic.New(ctx, name, sc, log, reg).WithInbox(state, sc),
@@ -181,7 +183,7 @@ func main[C any](name string, build func(*Deps, C) (Service, error), args []stri
 func serve(ctx context.Context, deps *Deps, service Service, cfg Base, sc *sidecar.Sidecar, reg *prometheus.Registry, usesBox bool) error {
 	log := deps.Log
 	r := web.Router()
-	r.Use(web.Observe(log, reg), mux.MiddlewareFunc(web.AppToken(cfg.AppToken)))
+	r.Use(web.Observe(log, reg), web.Version(deps.Name, deps.Version), mux.MiddlewareFunc(web.AppToken(cfg.AppToken)))
 	r.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	r.Handle("/metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
 	r.HandleFunc("/readyz", func(w http.ResponseWriter, r *http.Request) {
