@@ -5,6 +5,7 @@ SERVICES := gateway user menu pricing order payment restaurant delivery notifica
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  := -X github.com/dishmesh/dishmesh/services/internal/cli.version=$(VERSION)
 UPFLAGS  ?=
+CLUSTERFLAGS ?=
 # The contract's fuzzer: how long it may take, the seed of a run to repeat, and where it is installed.
 SECONDS  ?= 60
 SEED     ?=
@@ -17,7 +18,7 @@ SEEDS    ?= 1..200
 export CGO_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build servers generate contracts contracts-release up down status test test-all test-faults test-profiles conformance unit e2e fuzz fuzz-tool race vet lint fmt-check cross clean
+.PHONY: help build tool servers generate contracts contracts-release up down tilt status test test-all test-faults test-profiles conformance unit e2e fuzz fuzz-tool race vet lint fmt-check cross clean cluster cluster-down test-cluster
 
 help: ## show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -25,6 +26,10 @@ help: ## show what can be made
 build: ## build the services and the dishmesh program into bin/
 	@mkdir -p $(BIN)
 	@go build -ldflags "$(LDFLAGS)" -o $(BIN)/ $(addprefix ./services/cmd/,$(SERVICES)) ./services/cmd/dishmesh
+
+tool: ## build the dishmesh program alone
+	@mkdir -p $(BIN)
+	@go build -ldflags "$(LDFLAGS)" -o $(BIN)/ ./services/cmd/dishmesh
 
 servers: ## fetch the servers of the other profiles: Kafka, Redis, RabbitMQ, PostgreSQL, MariaDB
 	@components/servers.sh
@@ -44,6 +49,15 @@ up: build ## build what is missing, run the platform and show a first order (UPF
 
 down: build ## stop the platform
 	@$(BIN)/dishmesh down
+
+tilt: tool ## work on the code with Tilt, on the kind cluster; it is made if it is not there
+	@tilt/tilt.sh up
+
+cluster: build ## make the kind cluster with Dapr, Istio and the ten services, or bring it up to date (CLUSTERFLAGS="--images offline")
+	@$(BIN)/dishmesh cluster up $(CLUSTERFLAGS)
+
+cluster-down: build ## remove the cluster and everything that was made for it
+	@$(BIN)/dishmesh cluster down
 
 status: build ## show every process of the platform
 	@$(BIN)/dishmesh status
@@ -69,6 +83,7 @@ unit: ## run the unit and property tests
 e2e: build ## run the end-to-end tests on the real platform
 	DISHMESH_BIN=$(CURDIR)/$(BIN) go test -vet=off -count=1 -v -timeout 20m ./services/e2e
 	go test -vet=off -count=1 -v -timeout 2m ./services/e2e/calls
+	go test -vet=off -count=1 -timeout 2m ./services/e2e/cluster
 
 conformance: build ## a short sample of the conformance suite on the embedded profile
 	$(BIN)/dishmesh conformance --quick --only $(SAMPLE)
@@ -90,6 +105,13 @@ fuzz-tool: ## install the pinned fuzzer into a Python environment in the user's 
 	@test "$$(cat $(FUZZER)/requirements.txt 2>/dev/null)" = "$$(cat $(REQUIREMENTS))" || { \
 	  rm -rf $(FUZZER) && python3 -m venv $(FUZZER) && $(FUZZER)/bin/pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS) && \
 	  cp $(REQUIREMENTS) $(FUZZER)/requirements.txt; }
+
+# KEEP=0 removes the cluster at the end. RUN=Canary runs some of the tests, and writes nothing.
+test-cluster: build ## prove everything on a real cluster, which is made if need be; writes k8s/PROOF.md (20 minutes)
+	$(BIN)/dishmesh cluster up
+	@DISHMESH_BIN=$(CURDIR)/$(BIN) go test -vet=off -count=1 -v -timeout 60m ./services/e2e/cluster -data $(CURDIR)/.dishmesh -commit $(VERSION) \
+	  $(if $(RUN),-run '$(RUN)',-proof $(CURDIR)/k8s/PROOF.md); code=$$?; \
+	  if [ "$(KEEP)" = 0 ]; then $(BIN)/dishmesh cluster down || code=1; fi; exit $$code
 
 race: ## run the unit tests under the race detector
 	CGO_ENABLED=1 go test -race -timeout 20m $$(go list ./services/... | grep -v /services/e2e)

@@ -37,6 +37,7 @@ const (
 type Config struct {
 	Dir        string  // folder of the city's files; made if missing
 	Gateway    string  // base URL of the public API
+	CA         string  // file of the authority that the public API is trusted by, besides the machine's; "": none
 	Listen     string  // address of the acquirer, the sinks and the page
 	SMTPListen string  // address of the mail server
 	Accounts   string  // file with the accounts of kitchens and couriers
@@ -110,8 +111,12 @@ func New(cfg Config) (c *City, err error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	hc, err := publicapi.Trusting(cfg.CA)
+	if err != nil {
+		return nil, &ConfigError{[]error{fmt.Errorf("--ca: %w", err)}}
+	}
 	c = &City{cfg: cfg, started: time.Now()}
-	c.town = actor.NewTown(cfg.Gateway, publicapi.NewHTTPClient(), actor.Pace{Scale: cfg.TimeScale, Seed: cfg.Seed}, cfg.Log)
+	c.town = actor.NewTown(cfg.Gateway, hc, actor.Pace{Scale: cfg.TimeScale, Seed: cfg.Seed}, cfg.Log)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Close())

@@ -41,6 +41,8 @@ type Config struct {
 	LocationEvery time.Duration `env:"LOCATION_EVERY" default:"1s" help:"how often the position of a courier with an order is published at most"`
 	Refresh       time.Duration `env:"DISPATCH_REFRESH" default:"10s" help:"how often couriers and searches are read again, to see what other replicas wrote"`
 	GeoRedis      string        `env:"GEO_REDIS_ADDR" help:"host:port of a Redis for the couriers' positions; default: in this process"`
+	GeoUser       string        `env:"GEO_REDIS_USERNAME" help:"user of that Redis; empty: its default user"`
+	GeoPassword   string        `env:"GEO_REDIS_PASSWORD" secret:"true" help:"password of that user"`
 }
 
 // Service is the delivery service.
@@ -69,7 +71,7 @@ func New(d *run.Deps, cfg Config) (run.Service, error) {
 	}
 	var index geoindex.Index = geoindex.NewMemory()
 	if cfg.GeoRedis != "" {
-		index = geoindex.NewRedis(cfg.GeoRedis, "couriers")
+		index = geoindex.NewRedis(cfg.GeoRedis, cfg.GeoUser, cfg.GeoPassword, "couriers")
 	}
 	return &Service{
 		cfg: cfg, log: d.Log, source: "dishmesh/" + d.Name, state: d.State, publisher: d.Publisher, topics: d.Topics,

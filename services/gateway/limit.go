@@ -73,8 +73,8 @@ type redisLimiter struct{ rate *redis_rate.Limiter }
 
 const redisTimeout = 200 * time.Millisecond
 
-func newRedisLimiter(addr string) (l redisLimiter, stop func() error) {
-	client := redis.NewClient(&redis.Options{Addr: addr, DialTimeout: redisTimeout, ReadTimeout: redisTimeout,
+func newRedisLimiter(addr, user, password string) (l redisLimiter, stop func() error) {
+	client := redis.NewClient(&redis.Options{Addr: addr, Username: user, Password: password, DialTimeout: redisTimeout, ReadTimeout: redisTimeout,
 		WriteTimeout: redisTimeout, MaxRetries: -1, DialerRetries: 1, ContextTimeoutEnabled: true})
 	return redisLimiter{redis_rate.NewLimiter(client)}, client.Close
 }

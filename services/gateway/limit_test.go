@@ -66,7 +66,7 @@ func TestLimiters(t *testing.T) {
 }
 
 func connect(t *testing.T, addr string) limiter {
-	l, stop := newRedisLimiter(addr)
+	l, stop := newRedisLimiter(addr, "", "")
 	t.Cleanup(func() { _ = stop() })
 	runtest.Eventually(t, "redis answers", func() bool {
 		_, _, err := l.allow(context.Background(), "probe", limit{1, 1})

@@ -20,6 +20,7 @@ import (
 	"github.com/dishmesh/dishmesh/services/internal/run"
 	"github.com/dishmesh/dishmesh/services/internal/sidecar"
 	"github.com/dishmesh/dishmesh/services/internal/topic"
+	"github.com/dishmesh/dishmesh/services/internal/web"
 	"github.com/dishmesh/dishmesh/services/order/orderapi"
 	"github.com/dishmesh/dishmesh/services/user/userapi"
 )
@@ -32,6 +33,8 @@ type Config struct {
 	CredentialRate  int           `env:"CREDENTIAL_RATE_LIMIT" default:"20" help:"registrations and logins a second from one address"`
 	CredentialBurst int           `env:"CREDENTIAL_RATE_LIMIT_BURST" default:"200" help:"registrations and logins at once from one address"`
 	RedisAddr       string        `env:"RATE_LIMIT_REDIS_ADDR" help:"host:port of a Redis that counts for all replicas; empty: each counts alone"`
+	RedisUser       string        `env:"RATE_LIMIT_REDIS_USERNAME" help:"user of that Redis; empty: its default user"`
+	RedisPassword   string        `env:"RATE_LIMIT_REDIS_PASSWORD" secret:"true" help:"password of that user"`
 	TrustedProxies  int           `env:"TRUSTED_PROXIES" default:"0" help:"proxies in front that append to X-Forwarded-For"`
 	StreamsEach     int           `env:"LIVE_STREAMS_PER_ACCOUNT" default:"20" help:"live streams that an account may have open"`
 	StreamBuffer    int           `env:"LIVE_STREAM_BUFFER" default:"256" help:"events that a live stream may lag behind before it is closed"`
@@ -116,12 +119,12 @@ func build(d *run.Deps, cfg Config, now func() time.Time) (*Service, error) {
 	local := newLocalLimiter(now)
 	s.limiter, s.closeLimiter = local, func() error { return nil }
 	if cfg.RedisAddr != "" {
-		shared, stop := newRedisLimiter(cfg.RedisAddr)
+		shared, stop := newRedisLimiter(cfg.RedisAddr, cfg.RedisUser, cfg.RedisPassword)
 		failures := prometheus.NewCounter(prometheus.CounterOpts{Name: "gateway_rate_limiter_failures_total", Help: "Times that the shared rate limit could not be asked."})
 		d.Metrics.MustRegister(failures)
 		s.limiter, s.closeLimiter = &fallback{shared: shared, local: local, now: now, failures: failures}, stop
 	}
-	s.public = s.edge()
+	s.public = web.Version(d.Name, d.Version)(s.edge())
 	return s, nil
 }
 

@@ -233,6 +233,7 @@ func (s *Service) register(r *workflow.Registry) error {
 		r.AddActivityN(undoCapture, s.refundPayment),
 		r.AddActivityN(undoDispatch, s.releaseCourier),
 	}
+	errs = append(errs, s.registerNext(r))
 	if s.bench != nil {
 		errs = append(errs, s.bench.register(r))
 	}

@@ -119,6 +119,10 @@ func orderSaga(ctx *workflow.WorkflowContext, options ...saga.Option) (any, erro
 		return rollBack(ctx, s, in.OrderID, orderapi.Declined, v.Reason, v.Detail)
 	}
 
+	if err := nextStep(ctx, s, in.OrderID); err != nil {
+		return rollBack(ctx, s, in.OrderID, orderapi.Undeliverable, "dispatch_unavailable", err.Error())
+	}
+
 	ctx.SetCustomStatus("waiting for a courier")
 	s.OnFailure(undoDispatch, in.OrderID)
 	if err := s.Do(stepDispatch, in.OrderID, &v); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	components "github.com/dapr/dapr/pkg/apis/components/v1alpha1"
 	configuration "github.com/dapr/dapr/pkg/apis/configuration/v1alpha1"
+	endpoints "github.com/dapr/dapr/pkg/apis/httpEndpoint/v1alpha1"
 	resiliency "github.com/dapr/dapr/pkg/apis/resiliency/v1alpha1"
 	subscriptions "github.com/dapr/dapr/pkg/apis/subscriptions/v2alpha1"
 	"github.com/dapr/dapr/pkg/expr"
@@ -30,8 +31,8 @@ func documents(t *testing.T) map[string][][]byte {
 	}
 	out := map[string][][]byte{}
 	for _, file := range files {
-		if filepath.Base(file) == "profile.yaml" {
-			continue // describes a profile and is not Dapr's
+		if base := filepath.Base(file); base == "profile.yaml" || base == "kustomization.yaml" {
+			continue // not Dapr's
 		}
 		raw, err := os.ReadFile(file)
 		if err != nil {
@@ -73,6 +74,8 @@ func TestResourcesAreWhatDaprReads(t *testing.T) {
 				into = &components.Component{}
 			case "Configuration":
 				into = &configuration.Configuration{}
+			case "HTTPEndpoint":
+				into = &endpoints.HTTPEndpoint{}
 			case "Resiliency":
 				into = &resiliency.Resiliency{}
 			case "Subscription":

@@ -28,7 +28,7 @@ func TestRedis(t *testing.T) {
 	n := 0
 	contract(t, func(t testing.TB) geoindex.Index {
 		n++
-		r := geoindex.NewRedis(addr, fmt.Sprintf("test-%d", n))
+		r := geoindex.NewRedis(addr, "", "", fmt.Sprintf("test-%d", n))
 		t.Cleanup(func() { r.Close() })
 		return r
 	})

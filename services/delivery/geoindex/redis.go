@@ -19,9 +19,9 @@ type Redis struct {
 
 // NewRedis makes one at addr that keeps its positions under key. It connects when it is first used. A call is
 // given up after 500 ms: a dispatch must not hang on it.
-func NewRedis(addr, key string) *Redis {
+func NewRedis(addr, user, password, key string) *Redis {
 	return &Redis{key: key, client: redis.NewClient(&redis.Options{
-		Addr: addr, DialTimeout: 500 * time.Millisecond, ReadTimeout: 500 * time.Millisecond, WriteTimeout: 500 * time.Millisecond,
+		Addr: addr, Username: user, Password: password, DialTimeout: 500 * time.Millisecond, ReadTimeout: 500 * time.Millisecond, WriteTimeout: 500 * time.Millisecond,
 		ContextTimeoutEnabled: true, MaxRetries: 1,
 	})}
 }

@@ -20,8 +20,11 @@ import (
 
 // Config says what to audit.
 type Config struct {
-	Stores  Stores
-	Book    string // file of the acquirer's book; missing: empty
+	Stores Stores
+	Book   string // file of the acquirer's book; missing: empty
+	// Fetch brings the book and the journals of Notices, where they are elsewhere, to where they are read; nil: they are
+	// there. It is called each time before they are read.
+	Fetch   func(ctx context.Context) error
 	Journal string // file of the customers' acknowledged orders; missing: empty
 	Streams Streams
 	// Subscriptions are those that keep an inbox.

@@ -134,7 +134,25 @@ func (cfg Config) gather(ctx context.Context) (*facts, error) {
 	if err := f.readNotices(ctx); err != nil {
 		return nil, err
 	}
-	return f, f.readBook()
+	return f, f.readOutside(ctx)
+}
+
+// readOutside reads what the outside world has received. It comes after the stores: what a store says was done, was done
+// before.
+func (f *facts) readOutside(ctx context.Context) error {
+	if f.cfg.Fetch != nil {
+		if err := f.cfg.Fetch(ctx); err != nil {
+			return err
+		}
+	}
+	if f.cfg.Notices.App != "" {
+		for _, channel := range sorted(f.cfg.Notices.Journals) {
+			if err := f.readSent(channel, f.cfg.Notices.Journals[channel]); err != nil {
+				return err
+			}
+		}
+	}
+	return f.readBook()
 }
 
 // readStream reads one stream in one snapshot, checks what holds for every stream, and hands each history on.

@@ -55,7 +55,7 @@ func (f *facts) readNotices(ctx context.Context) error {
 	if n.App == "" {
 		return nil
 	}
-	err := f.from(ctx, n.App, "told/", func(_, key string, value []byte) error {
+	return f.from(ctx, n.App, "told/", func(_, key string, value []byte) error {
 		var t notice
 		if err := json.Unmarshal(value, &t); err != nil {
 			return fmt.Errorf("%s of %s is damaged: %w", key, n.App, err)
@@ -63,10 +63,6 @@ func (f *facts) readNotices(ctx context.Context) error {
 		f.notices[t.Cause] = t
 		return nil
 	})
-	for _, channel := range sorted(n.Journals) {
-		err = errors.Join(err, f.readSent(channel, n.Journals[channel]))
-	}
-	return err
 }
 
 func (f *facts) readSent(channel, path string) error {

@@ -12,8 +12,8 @@ import (
 // app are taken by one script, so that they are of one instant; Redis answers nobody else meanwhile.
 type Redis struct {
 	// Addr is host and port.
-	Addr, Password string
-	DB             int
+	Addr, User, Password string
+	DB                   int
 }
 
 // allKeys gives key and value of every hash that begins with the argument, one after the other.
@@ -29,7 +29,7 @@ return out`
 
 // Open implements Stores.
 func (r Redis) Open(ctx context.Context, app string) (Snapshot, error) {
-	client := redis.NewClient(&redis.Options{Addr: r.Addr, Password: r.Password, DB: r.DB, ReadTimeout: -1})
+	client := redis.NewClient(&redis.Options{Addr: r.Addr, Username: r.User, Password: r.Password, DB: r.DB, ReadTimeout: -1})
 	defer client.Close()
 	prefix := app + "||"
 	values, err := client.Eval(ctx, allKeys, nil, prefix).Slice()

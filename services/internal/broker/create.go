@@ -12,19 +12,24 @@ import (
 // CreateTopics makes the topics that are missing on the broker at addr, the embedded one or any other that speaks the
 // Kafka protocol, with one replica each. A topic that is there already is left alone.
 func CreateTopics(ctx context.Context, addr string, topics []Topic) error {
-	if len(topics) == 0 {
-		return nil
-	}
 	client, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.ClientID("dishmesh-broker"))
 	if err != nil {
 		return err
 	}
 	defer client.Close()
+	return CreateTopicsBy(ctx, client, topics, 1)
+}
+
+// CreateTopicsBy is CreateTopics by a client that the caller has made, with that many replicas of each.
+func CreateTopicsBy(ctx context.Context, client *kgo.Client, topics []Topic, replicas int16) error {
+	if len(topics) == 0 {
+		return nil
+	}
 	req := kmsg.NewPtrCreateTopicsRequest()
 	req.TimeoutMillis = 10_000
 	for _, t := range topics {
 		topic := kmsg.NewCreateTopicsRequestTopic()
-		topic.Topic, topic.NumPartitions, topic.ReplicationFactor = t.Name, t.Partitions, 1
+		topic.Topic, topic.NumPartitions, topic.ReplicationFactor = t.Name, t.Partitions, replicas
 		req.Topics = append(req.Topics, topic)
 	}
 	resp, err := req.RequestWith(ctx, client)

@@ -15,13 +15,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dishmesh/dishmesh/services/analytics"
+	"github.com/dishmesh/dishmesh/services/city"
 	"github.com/dishmesh/dishmesh/services/delivery"
 	"github.com/dishmesh/dishmesh/services/internal/audit"
 	"github.com/dishmesh/dishmesh/services/internal/customer"
+	"github.com/dishmesh/dishmesh/services/internal/kubectl"
 	"github.com/dishmesh/dishmesh/services/internal/platform"
 	"github.com/dishmesh/dishmesh/services/internal/topic"
 	"github.com/dishmesh/dishmesh/services/notification"
-	"github.com/dishmesh/dishmesh/services/notification/notificationapi"
 	"github.com/dishmesh/dishmesh/services/order"
 	"github.com/dishmesh/dishmesh/services/payment"
 	"github.com/dishmesh/dishmesh/services/pricing"
@@ -38,7 +39,8 @@ const shownViolations = 20
 
 func newAudit() *cobra.Command {
 	var wait time.Duration
-	var strict, asJSON bool
+	var strict, asJSON, inCluster bool
+	var kubeconfig string
 	cmd := &cobra.Command{
 		Use:     "audit",
 		GroupID: groupCheck,
@@ -55,7 +57,7 @@ asking any service, and checks:
   7  every notification that is owed was sent once, as the customer's preferences say
   8  the acquirer's book equals the ledger, and nobody was charged twice
 
-The platform may be up or down. An order that has not ended yet is in flight; it breaks invariant 1 when it has stood
+The platform may be up or down; a cluster must be up (--cluster), and the stores are read through kubectl. An order that has not ended yet is in flight; it breaks invariant 1 when it has stood
 still for 5 minutes, or when --wait is over, or with --strict. The same goes for a message that is on its way.
 
 With --json the answer is one object: {ok, invariants [{id, name, ok, checked, unit, violations}], in_flight,
@@ -63,6 +65,7 @@ pending, orders {status: count}, notes}.
 Exit codes: 0 all hold, 1 one is broken, 2 something can't be read, or a wrong flag.`,
 		Example: `  dishmesh audit
   dishmesh audit --wait 1m
+  dishmesh audit --cluster
   dishmesh audit --json | jq '.invariants[] | select(.ok | not)'`,
 		Args: cobra.NoArgs,
 	}
@@ -70,6 +73,8 @@ Exit codes: 0 all hold, 1 one is broken, 2 something can't be read, or a wrong f
 	fl := cmd.Flags()
 	fl.DurationVar(&wait, "wait", 0, "how long to wait for orders in flight to end")
 	fl.BoolVar(&strict, "strict", false, "an order in flight is a violation")
+	fl.BoolVar(&inCluster, "cluster", false, "the cluster of the data folder instead of what runs on this machine")
+	fl.StringVar(&kubeconfig, "kubeconfig", "", "any cluster by its kubeconfig; the customers' orders are still those of the data folder")
 	fl.BoolVar(&asJSON, "json", false, "print JSON instead")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if wait < 0 {
@@ -79,7 +84,19 @@ Exit codes: 0 all hold, 1 one is broken, 2 something can't be read, or a wrong f
 		if err != nil {
 			return &ExitError{Code: exitUnreadable, Err: err}
 		}
-		cfg, done, err := auditConfig(cmd.Context(), dir)
+		var cfg audit.Config
+		var done func()
+		if inCluster || kubeconfig != "" {
+			if kubeconfig == "" {
+				kubeconfig = clusterKubeconfig(dir)
+			}
+			if !isFile(kubeconfig) {
+				return &ExitError{Code: exitUnreadable, Err: fmt.Errorf("there is no kubeconfig %s: start a cluster with `dishmesh cluster up`, or name one with --kubeconfig", kubeconfig)}
+			}
+			cfg, done, err = clusterAuditConfig(cmd.Context(), dir, kubectl.Cluster{Kubeconfig: kubeconfig})
+		} else {
+			cfg, done, err = auditConfig(cmd.Context(), dir)
+		}
 		defer done()
 		if err != nil {
 			return &ExitError{Code: exitUnreadable, Err: err}
@@ -114,10 +131,15 @@ Exit codes: 0 all hold, 1 one is broken, 2 something can't be read, or a wrong f
 func auditConfig(ctx context.Context, dir string) (cfg audit.Config, done func(), err error) {
 	layout := platform.Layout{Data: dir}
 	stores, done, err := auditStores(ctx, layout)
+	return auditOf(stores, layout, layout.City()), done, err
+}
+
+// auditOf is an audit of stores, of the customers of a data folder, and of what the outside world received, in files.
+func auditOf(stores audit.Stores, layout platform.Layout, files string) audit.Config {
 	return audit.Config{
 		Stores:  stores,
-		Book:    filepath.Join(layout.City(), "acquirer.jsonl"),
-		Journal: filepath.Join(customer.Folder(dir), customer.JournalFile),
+		Book:    filepath.Join(files, city.BookFile),
+		Journal: filepath.Join(customer.Folder(layout.Data), customer.JournalFile),
 		Streams: audit.Streams{
 			Order:    audit.Stream{App: "order", Name: "order", Replay: order.Replay},
 			Payment:  audit.Stream{App: "payment", Name: "payment", Replay: payment.Replay},
@@ -127,25 +149,16 @@ func auditConfig(ctx context.Context, dir string) (cfg audit.Config, done func()
 		},
 		Subscriptions: auditSubscriptions(),
 		Notices: audit.Notices{
-			App: notification.Name, Channels: notification.Channels,
-			Journals: map[string]string{
-				notificationapi.Email: filepath.Join(layout.City(), "mail.jsonl"),
-				notificationapi.SMS:   filepath.Join(layout.City(), "sms.jsonl"),
-				notificationapi.Push:  filepath.Join(layout.City(), "push.jsonl"),
-			},
+			App: notification.Name, Channels: notification.Channels, Journals: cityJournals(files),
 		},
-	}, done, err
+	}
 }
 
 // auditSubscriptions are the subscriptions of the services as their code declares them. Those of the gateway are live
 // and keep nothing.
 func auditSubscriptions() []audit.Subscription {
 	var all []audit.Subscription
-	for app, subs := range map[string][]topic.Subscription{
-		analytics.Name: new(analytics.Service).Subscriptions(), notification.Name: new(notification.Service).Subscriptions(),
-		"delivery": new(delivery.Service).Subscriptions(), "order": new(order.Service).Subscriptions(),
-		"payment": new(payment.Service).Subscriptions(), "pricing": new(pricing.Service).Subscriptions(),
-	} {
+	for app, subs := range consumers() {
 		for _, sub := range subs {
 			all = append(all, audit.Subscription{App: app, Stream: sub.StreamName(), Types: sub.Types})
 		}
@@ -154,6 +167,15 @@ func auditSubscriptions() []audit.Subscription {
 		return cmp.Or(cmp.Compare(a.App, b.App), cmp.Compare(a.Stream, b.Stream))
 	})
 	return all
+}
+
+// consumers are the subscriptions of the services that keep what they hear.
+func consumers() map[string][]topic.Subscription {
+	return map[string][]topic.Subscription{
+		analytics.Name: new(analytics.Service).Subscriptions(), notification.Name: new(notification.Service).Subscriptions(),
+		"delivery": new(delivery.Service).Subscriptions(), "order": new(order.Service).Subscriptions(),
+		"payment": new(payment.Service).Subscriptions(), "pricing": new(pricing.Service).Subscriptions(),
+	}
 }
 
 func printAudit(w io.Writer, r audit.Report) {

@@ -33,14 +33,10 @@ func auditStores(ctx context.Context, layout platform.Layout) (stores audit.Stor
 	if err != nil {
 		return nil, done, err
 	}
-	var components []profile.Resource
 	vars := map[string]bool{}
-	for _, app := range platform.Apps() {
-		if c, ok := p.Component(app + "-store"); ok {
-			components = append(components, c)
-			for _, s := range c.Metadata {
-				vars[s.EnvRef] = true
-			}
+	for _, c := range storeComponents(p) {
+		for _, s := range c.Metadata {
+			vars[s.EnvRef] = true
 		}
 	}
 	var needed []string
@@ -69,14 +65,32 @@ func auditStores(ctx context.Context, layout platform.Layout) (stores audit.Stor
 	if err != nil {
 		return nil, done, err
 	}
-	byApp := audit.ByApp{}
-	for _, c := range components {
-		app := strings.TrimSuffix(c.Name, "-store")
-		if byApp[app], err = auditStore(layout, c, env); err != nil {
-			return nil, done, err
+	stores, err = storesByApp(layout, p, env)
+	return stores, done, err
+}
+
+// storeComponents are the state stores of a profile that hold what is audited.
+func storeComponents(p *profile.Profile) []profile.Resource {
+	var all []profile.Resource
+	for _, app := range platform.Apps() {
+		if c, ok := p.Component(app + "-store"); ok {
+			all = append(all, c)
 		}
 	}
-	return byApp, done, nil
+	return all
+}
+
+// storesByApp reads the stores of a profile where the variables in env say that they are.
+func storesByApp(layout platform.Layout, p *profile.Profile, env []string) (audit.Stores, error) {
+	byApp := audit.ByApp{}
+	for _, c := range storeComponents(p) {
+		store, err := auditStore(layout, c, env)
+		if err != nil {
+			return nil, err
+		}
+		byApp[strings.TrimSuffix(c.Name, "-store")] = store
+	}
+	return byApp, nil
 }
 
 // auditStore reads a component as Dapr does.
@@ -106,7 +120,7 @@ func auditStore(layout platform.Layout, c profile.Resource, env []string) (audit
 		return audit.MySQL{DSN: before + "/" + get("schemaName") + after, Name: "the database " + get("schemaName") + " in MySQL"}, nil
 	case "state.redis", "state.redis-atomic":
 		db, _ := strconv.Atoi(get("redisDB")) // Dapr has read it before
-		return audit.Redis{Addr: get("redisHost"), Password: get("redisPassword"), DB: db}, nil
+		return audit.Redis{Addr: get("redisHost"), User: get("redisUsername"), Password: get("redisPassword"), DB: db}, nil
 	}
 	return nil, fmt.Errorf("%s: the audit cannot read a store of the type %s: add a reader to services/internal/audit", c.At(), c.Type)
 }

@@ -30,6 +30,7 @@ The environment variable ACQUIRER_API_KEY is the key that merchants have to send
 	fl := cmd.Flags()
 	fl.StringVar(&cfg.Dir, "data", "", "folder of the acquirer's book and of what was received")
 	fl.StringVar(&cfg.Gateway, "gateway", "http://127.0.0.1:8080", "address of the public API")
+	fl.StringVar(&cfg.CA, "ca", "", "certificate of the authority that the public API is trusted by")
 	fl.StringVar(&cfg.Listen, "listen", "127.0.0.1:8090", "address of the acquirer, the sinks and the page")
 	fl.StringVar(&cfg.SMTPListen, "smtp-listen", "127.0.0.1:2525", "address of the mail server")
 	fl.StringVar(&cfg.Accounts, "accounts", "", "file of the kitchens' and couriers' accounts")
@@ -37,6 +38,7 @@ The environment variable ACQUIRER_API_KEY is the key that merchants have to send
 	fl.Int64Var(&cfg.Seed, "seed", 1, "seed of delays and positions")
 	fl.BoolVar(&cfg.NoActors, "no-actors", false, "no kitchens and couriers")
 	fl.IntVar(&cfg.Couriers, "couriers", 0, "how many of the courier accounts work; 0 is all")
+	cmd.AddCommand(newCityFiles())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		var level slog.Level
 		if name := os.Getenv("LOG_LEVEL"); name != "" {
@@ -56,5 +58,18 @@ The environment variable ACQUIRER_API_KEY is the key that merchants have to send
 		}
 		return c.Run(cmd.Context())
 	}
+	return cmd
+}
+
+// newCityFiles is how the audit reads what the city of a cluster received: its image has this program and nothing else.
+func newCityFiles() *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:   "files",
+		Short: "Write the acquirer's book and what was received to the standard output, as a tar archive",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return city.WriteFiles(cmd.OutOrStdout(), dir) },
+	}
+	cmd.Flags().StringVar(&dir, "data", "", "folder of the city")
 	return cmd
 }

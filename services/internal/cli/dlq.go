@@ -107,7 +107,7 @@ func (f *siteFlags) operator(ctx context.Context) (operatorAPI, error) {
 	if i < 0 {
 		return operatorAPI{}, fmt.Errorf("%s has no account of an operator", path)
 	}
-	api := operatorAPI{publicapi.New(site.URL, nil)}
+	api := operatorAPI{publicapi.New(site.URL, site.HTTP)}
 	_, err = api.Login(ctx, accounts[i].Email, accounts[i].Password)
 	return api, dlqFailure(ctx, err)
 }

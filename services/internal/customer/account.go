@@ -33,6 +33,8 @@ type Account struct {
 type Site struct {
 	// URL is the base of the public API.
 	URL string
+	// HTTP is how it is reached; nil: as any other site.
+	HTTP *http.Client
 	// Patience is how long its customers repeat a request that is not answered.
 	Patience time.Duration
 	// Retried hears of each answer that led to a repetition; nil: nobody does.
@@ -52,7 +54,10 @@ func (s Site) Enter(ctx context.Context, file string, n int, known func(int)) ([
 		accounts = append(accounts, newAccount(len(accounts)+1))
 	}
 	customers := make([]*Customer, n)
-	hc, gate := publicapi.NewHTTPClient(), make(chan struct{}, loginsAtOnce)
+	hc, gate := s.HTTP, make(chan struct{}, loginsAtOnce)
+	if hc == nil {
+		hc = publicapi.NewHTTPClient()
+	}
 	done := make(chan struct{}, n)
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(loginsAtOnce)

@@ -22,7 +22,7 @@ type Town struct{ menus []menuapi.Menu }
 // Explore reads the restaurants that are open, with their menus. only, unless it is "", is the id or a part of the
 // name of the one that is wanted, whether it is open or not.
 func (s Site) Explore(ctx context.Context, only string) (*Town, error) {
-	api := publicapi.New(s.URL, nil)
+	api := publicapi.New(s.URL, s.HTTP)
 	get := func(path string, out any) error {
 		return persist(ctx, s.Patience, s.Retried, func() error { return api.Do(ctx, http.MethodGet, path, nil, out) })
 	}

@@ -72,8 +72,8 @@ func readResources(t *testing.T) []resource {
 	}
 	var out []resource
 	for _, file := range files {
-		if filepath.Base(file) == "profile.yaml" {
-			continue // no resource; package profile checks it
+		if base := filepath.Base(file); base == "profile.yaml" || base == "kustomization.yaml" {
+			continue // no resources
 		}
 		raw, err := os.ReadFile(file)
 		if err != nil {

@@ -37,16 +37,25 @@ func ensureAccounts(l Layout) error {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("%s is broken, mend it or remove it: %w", l.Accounts(), err)
 	}
-	accounts := []Account{{Email: "operator@dishmesh.local", Password: randomToken(), Name: "Operator", Role: "operator"}}
+	accounts := BootstrapAccounts(func(string) string { return randomToken() })
+	return writeJSON(l.Accounts(), accounts, 0o600)
+}
+
+// BootstrapAccounts lists the accounts that a fresh platform starts with: an operator, the kitchens and the couriers. The
+// password of each is asked for by its address.
+func BootstrapAccounts(password func(email string) string) []Account {
+	var accounts []Account
+	add := func(email, name, role, restaurant string) {
+		accounts = append(accounts, Account{Email: email, Password: password(email), Name: name, Role: role, RestaurantID: restaurant})
+	}
+	add("operator@dishmesh.local", "Operator", "operator", "")
 	for i := 1; i <= kitchens; i++ {
-		accounts = append(accounts, Account{Email: fmt.Sprintf("kitchen-%02d@dishmesh.local", i), Password: randomToken(),
-			Name: fmt.Sprintf("Kitchen %02d", i), Role: "kitchen", RestaurantID: restaurantID(i)})
+		add(fmt.Sprintf("kitchen-%02d@dishmesh.local", i), fmt.Sprintf("Kitchen %02d", i), "kitchen", restaurantID(i))
 	}
 	for i := 1; i <= couriers; i++ {
-		accounts = append(accounts, Account{Email: fmt.Sprintf("courier-%02d@dishmesh.local", i), Password: randomToken(),
-			Name: fmt.Sprintf("Courier %02d", i), Role: "courier"})
+		add(fmt.Sprintf("courier-%02d@dishmesh.local", i), fmt.Sprintf("Courier %02d", i), "courier", "")
 	}
-	return writeJSON(l.Accounts(), accounts, 0o600)
+	return accounts
 }
 
 // Secrets is what the platform shares with the outside world.

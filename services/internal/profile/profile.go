@@ -22,6 +22,9 @@ const Default = "embedded"
 // descriptorFile describes a profile in its folder. It is no Dapr resource.
 const descriptorFile = "profile.yaml"
 
+// kustomizationFile says what the cluster takes of a folder. It is no Dapr resource either.
+const kustomizationFile = "kustomization.yaml"
+
 // shared are the folders of components/ whose resources hold for every profile, unless one replaces them.
 func shared() []string { return []string{"subscriptions", "resiliency"} }
 

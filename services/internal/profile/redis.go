@@ -24,7 +24,7 @@ func (Redis) Name() string { return "redis" }
 func (Redis) Title() string { return "Redis" }
 
 // Vars implements Server.
-func (Redis) Vars() []string { return []string{"REDIS_HOST", "REDIS_PASSWORD"} }
+func (Redis) Vars() []string { return []string{"REDIS_HOST", "REDIS_USERNAME", "REDIS_PASSWORD"} }
 
 // Probe implements Server.
 func (Redis) Probe(ctx context.Context) Found {
@@ -40,7 +40,8 @@ func (Redis) Ports() []string { return []string{"redis"} }
 
 // Env implements Server.
 func (Redis) Env(at Site) []string {
-	return []string{"REDIS_HOST=" + local(at.Ports["redis"]), "REDIS_PASSWORD=" + at.Password}
+	// The one that redis.conf's requirepass is the password of.
+	return []string{"REDIS_HOST=" + local(at.Ports["redis"]), "REDIS_USERNAME=default", "REDIS_PASSWORD=" + at.Password}
 }
 
 // Processes implements Server.

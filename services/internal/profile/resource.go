@@ -111,7 +111,7 @@ func readFolder(components, folder string) ([]Resource, error) {
 	var out []Resource
 	var faults []error
 	for _, file := range files {
-		if filepath.Base(file) == descriptorFile {
+		if base := filepath.Base(file); base == descriptorFile || base == kustomizationFile {
 			continue
 		}
 		raw, err := os.ReadFile(file)

@@ -6,12 +6,15 @@ package publicapi
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -74,6 +77,28 @@ func NewHTTPClient() *http.Client {
 		Transport:     t,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+}
+
+// Trusting is NewHTTPClient for a platform whose certificate was signed by an authority of its own, besides those that
+// the machine trusts. caFile holds its certificate in PEM form; "" adds none.
+func Trusting(caFile string) (*http.Client, error) {
+	hc := NewHTTPClient()
+	if caFile == "" {
+		return hc, nil
+	}
+	pem, err := os.ReadFile(caFile)
+	if err != nil {
+		return nil, fmt.Errorf("certificate authority: %w", err)
+	}
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		roots = x509.NewCertPool() // a machine without any: the one of the file will do
+	}
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("certificate authority: %s holds no certificate in PEM form", caFile)
+	}
+	hc.Transport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	return hc, nil
 }
 
 // Response is what came back besides the body.

@@ -103,3 +103,19 @@ func TestHelp(t *testing.T) {
 		}
 	}
 }
+
+// A port that others can reach asks for a token.
+func TestAppHost(t *testing.T) {
+	for _, tt := range []struct{ host, token, want string }{
+		{"127.0.0.1", "", ""},
+		{"::1", "", ""},
+		{"0.0.0.0", "secret", ""},
+		{"0.0.0.0", "", "set APP_API_TOKEN"},
+		{"localhost", "secret", "must be an address"},
+	} {
+		err := run.Base{AppHost: tt.host, AppToken: tt.token}.Check()
+		if got := err == nil; got != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s, token %q: got %v, want %q", tt.host, tt.token, err, tt.want)
+		}
+	}
+}

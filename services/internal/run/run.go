@@ -33,7 +33,7 @@ import (
 
 // Base is what every service can be set to.
 type Base struct {
-	AppHost   string `env:"APP_HOST" default:"127.0.0.1" help:"address on which the sidecar reaches the service"`
+	AppHost   string `env:"APP_HOST" default:"127.0.0.1" help:"address on which the sidecar reaches the service; 0.0.0.0 lets callers in a mesh in too, and needs APP_API_TOKEN"`
 	AppPort   int    `env:"APP_PORT" default:"8081" help:"port on which the sidecar reaches the service; also /healthz, /readyz, /metrics"`
 	DaprHost  string `env:"DAPR_HOST" default:"127.0.0.1" help:"address of the sidecar"`
 	DaprHTTP  int    `env:"DAPR_HTTP_PORT" default:"3500" help:"HTTP port of the sidecar"`
@@ -41,14 +41,29 @@ type Base struct {
 	DaprToken string `env:"DAPR_API_TOKEN" secret:"true" help:"token that the sidecar asks of the service"`
 	AppToken  string `env:"APP_API_TOKEN" secret:"true" help:"token that the service asks of the sidecar"`
 	Instance  string `env:"INSTANCE" help:"stable name of this replica; default the host name"`
+	Version   string `env:"VERSION" help:"version that answers tell in the header Dishmesh-Version, such as v2 of a canary; without it they tell none"`
 	LogLevel  string `env:"LOG_LEVEL" default:"info" help:"debug, info, warn or error"`
 	sidecar.Limits
+}
+
+// Check refuses an address that is none, and one that others can reach without showing anything: the identity headers
+// of a request are believed.
+func (b Base) Check() error {
+	ip := net.ParseIP(b.AppHost)
+	switch {
+	case ip == nil:
+		return fmt.Errorf("APP_HOST=%q: must be an address of this machine, such as 127.0.0.1 or 0.0.0.0", b.AppHost)
+	case !ip.IsLoopback() && b.AppToken == "":
+		return fmt.Errorf("APP_HOST=%q: others than the sidecar could call: set APP_API_TOKEN", b.AppHost)
+	}
+	return nil
 }
 
 // Deps is what a service is built from. Tests fill it with fakes (package runtest).
 type Deps struct {
 	Name      string
 	Instance  string
+	Version   string // that answers tell, see web.Version
 	Log       *slog.Logger
 	Metrics   prometheus.Registerer
 	State     sidecar.Store // the store component <name>-store
@@ -117,7 +132,7 @@ func main[C any](name string, build func(*Deps, C) (Service, error), args []stri
 		}
 		return code
 	}
-	if err := errors.Join(Load(&cfg.Base, os.LookupEnv), Load(&cfg.Own, os.LookupEnv), cfg.Limits.Check()); err != nil {
+	if err := errors.Join(Load(&cfg.Base, os.LookupEnv), Load(&cfg.Own, os.LookupEnv), cfg.Limits.Check(), cfg.Base.Check()); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: wrong configuration:\n%v\n", name, err)
 		return 2
 	}
@@ -145,7 +160,7 @@ func main[C any](name string, build func(*Deps, C) (Service, error), args []stri
 	usesBox := false
 	state := inbox.New(sc.State(name + "-store"))
 	deps := &Deps{
-		Name: name, Instance: cfg.Instance, Log: log, Metrics: reg, State: state,
+		Name: name, Instance: cfg.Instance, Version: cfg.Version, Log: log, Metrics: reg, State: state,
 		Publisher: sc, Invoker: sc, Binding: sc, Conn: sc.Conn(), Proxy: sc.Proxy, Healthy: sc.Healthy, Engine: sc, Shutdown: ctx,
 		Outbox:  outbox.New(state, sc, outbox.Options{Instance: cfg.Instance, Log: log, Metrics: reg, Crash: crash.Points(cfg.Instance)}),
 		Topics:  topic.New(ctx, name, sc, log, reg).WithInbox(state, sc),
@@ -168,7 +183,7 @@ func main[C any](name string, build func(*Deps, C) (Service, error), args []stri
 func serve(ctx context.Context, deps *Deps, service Service, cfg Base, sc *sidecar.Sidecar, reg *prometheus.Registry, usesBox bool) error {
 	log := deps.Log
 	r := web.Router()
-	r.Use(web.Observe(log, reg), mux.MiddlewareFunc(web.AppToken(cfg.AppToken)))
+	r.Use(web.Observe(log, reg), web.Version(deps.Name, deps.Version), mux.MiddlewareFunc(web.AppToken(cfg.AppToken)))
 	r.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	r.Handle("/metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
 	r.HandleFunc("/readyz", func(w http.ResponseWriter, r *http.Request) {
@@ -187,7 +202,7 @@ func serve(ctx context.Context, deps *Deps, service Service, cfg Base, sc *sidec
 
 	listener, err := net.Listen("tcp", net.JoinHostPort(cfg.AppHost, strconv.Itoa(cfg.AppPort)))
 	if err != nil {
-		return fmt.Errorf("APP_PORT: %w", err)
+		return fmt.Errorf("APP_HOST, APP_PORT: %w", err)
 	}
 	// Deliveries may take as long as their retries; everything else is bounded by the caller's time-out.
 	// HTTP/2 without TLS is for gRPC clients of the typed calls; the sidecar speaks HTTP/1.1.

@@ -1,0 +1,102 @@
+package cluster
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/dishmesh/dishmesh/services/internal/communication"
+	"github.com/dishmesh/dishmesh/services/internal/kubectl"
+)
+
+// onePod gives the first pod of an app that is ready.
+func (s *site) onePod(t *T, app string) kubectl.Pod {
+	t.Helper()
+	pods, err := s.Pods(t.Context(), communication.Namespace, "app="+app)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range pods {
+		if p.Ready() {
+			return p
+		}
+	}
+	t.Fatalf("no pod of %s is ready", app)
+	return kubectl.Pod{}
+}
+
+// harm does something to services one after the other while orders are placed, and wants all of them to end well. It waits
+// for each service to be well again before the next one.
+func harm(t *T, apps []string, orders int, do func(app string)) {
+	t.Helper()
+	placed := here.background(t, orders, 6)
+	for _, app := range apps {
+		do(app)
+		start := time.Now()
+		t.Eventually(wellWithin, app+" is well again", func() error { return here.unwell(t.Context()) })
+		t.Figure(app+" is well again after", fmt.Sprintf("%.0f s", time.Since(start).Seconds()), "")
+	}
+	ended(t, placed())
+	here.auditGreen(t)
+}
+
+// TestPodsKilled removes a pod of every service without any notice.
+func TestPodsKilled(t *testing.T) {
+	r := shows(t, "kills", "A pod of every service dies without notice, under load: every order ends, every account balances.")
+	harm(r, communication.Services(), 120, func(app string) {
+		pod := here.onePod(r, app).Metadata.Name
+		// The kubelet gives it no time; the API server forgets it at once.
+		if _, err := here.Run(r.Context(), "delete", "pod", "-n", communication.Namespace, pod, "--grace-period=0", "--force"); err != nil {
+			r.Error(err)
+		}
+		r.Eventually(time.Minute, pod+" is replaced", func() error {
+			pods, err := here.Pods(r.Context(), communication.Namespace, "app="+app)
+			if err != nil {
+				return err
+			}
+			for _, p := range pods {
+				if p.Metadata.Name == pod {
+					return fmt.Errorf("%s is still there", pod)
+				}
+			}
+			if len(pods) == 0 {
+				return fmt.Errorf("no pod of %s", app)
+			}
+			return nil
+		})
+	})
+}
+
+// sigkill kills the process of a container from the node, as the kernel does when memory runs out.
+func (s *site) sigkill(t *T, pod kubectl.Pod, container string) {
+	t.Helper()
+	c, ok := pod.Container(container)
+	if !ok || c.RuntimeID() == "" {
+		t.Fatalf("%s has no container %s", pod.Metadata.Name, container)
+	}
+	s.onNode(t, "sh", "-c", "kill -9 $(crictl inspect --output go-template --template '{{.info.pid}}' "+c.RuntimeID()+")")
+	t.Eventually(2*time.Minute, container+" is started anew", func() error {
+		var now kubectl.Pod
+		if err := s.Get(t.Context(), &now, "pod", pod.Metadata.Name, "-n", pod.Metadata.Namespace); err != nil {
+			return err
+		}
+		if again, ok := now.Container(container); !ok || again.RestartCount <= c.RestartCount || again.State.Running == nil {
+			return fmt.Errorf("it has not been")
+		}
+		return nil
+	})
+}
+
+// TestSidecarsKilled kills, in the pods of the services that a saga goes through, each of the three processes by SIGKILL.
+func TestSidecarsKilled(t *testing.T) {
+	r := shows(t, "kills", "Dapr's sidecar, Istio's and the service itself die by SIGKILL, one by one, under load: every order ends, every account balances.")
+	for _, container := range []string{"daprd", "istio-proxy", "app"} {
+		r.Saw("killed: %s of order, payment and delivery", container)
+	}
+	harm(r, []string{"order", "payment", "delivery"}, 90, func(app string) {
+		for _, container := range []string{"daprd", "istio-proxy", "app"} {
+			here.sigkill(r, here.onePod(r, app), container)
+			r.Eventually(wellWithin, app+" is well again", func() error { return here.unwell(r.Context()) })
+		}
+	})
+}

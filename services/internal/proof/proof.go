@@ -1,0 +1,182 @@
+// Package proof records what tests on a real system have seen, with figures, and writes it down for people. The document
+// says what one run saw, failures included, so it is never edited by hand.
+package proof
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Outcome is how a test ended.
+type Outcome string
+
+// The outcomes.
+const (
+	Passed  Outcome = "passed"
+	Failed  Outcome = "FAILED"
+	Skipped Outcome = "skipped"
+)
+
+// Figure is something that was measured, and what it is held against.
+type Figure struct {
+	What, Value string
+	Bound       string // "" where nothing is asked of it
+}
+
+// Entry is one test.
+type Entry struct {
+	Subject string
+	Test    string   // its name in Go
+	Claim   string   // what it shows, in a sentence
+	Files   []string // the files whose effect it shows, from the top of the repository
+	Saw     []string
+	Figures []Figure
+	Outcome Outcome
+	Why     []string // what failed, or why it was skipped
+	Took    time.Duration
+}
+
+// Book gathers entries. It is safe for use by several goroutines.
+type Book struct {
+	mu      sync.Mutex
+	entries []Entry
+}
+
+// Add puts an entry in.
+func (b *Book) Add(e Entry) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.entries = append(b.entries, e)
+}
+
+// Count says how many entries ended in a way.
+func (b *Book) Count(o Outcome) (n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, e := range b.entries {
+		if e.Outcome == o {
+			n++
+		}
+	}
+	return n
+}
+
+// Run is what is said of a run as a whole.
+type Run struct {
+	Began  time.Time
+	Took   time.Duration
+	Commit string
+	// Place tells of the machine and the versions.
+	Place []Figure
+	// Command is what makes another run.
+	Command string
+}
+
+// Markdown is the document: the run, all tests in a table, then each subject, in the order in which they are given.
+// Subjects that are not given follow.
+func (b *Book) Markdown(r Run, subjects []string) string {
+	b.mu.Lock()
+	entries := slices.Clone(b.entries)
+	b.mu.Unlock()
+	rank := func(e Entry) int {
+		if i := slices.Index(subjects, e.Subject); i >= 0 {
+			return i
+		}
+		return len(subjects)
+	}
+	slices.SortStableFunc(entries, func(x, y Entry) int { return rank(x) - rank(y) })
+
+	var w strings.Builder
+	fmt.Fprintf(&w, "# What was seen on the cluster\n\nWritten by `%s` from one run, and not by hand.\n\n", r.Command)
+	fmt.Fprintf(&w, "Run of %s, commit %s, %s. %d tests: %d passed, %d failed, %d skipped.\n\n", r.Began.UTC().Format("2006-01-02 15:04 UTC"),
+		r.Commit, span(r.Took), len(entries), b.Count(Passed), b.Count(Failed), b.Count(Skipped))
+	table(&w, []string{"where", ""}, r.Place, func(f Figure) []string { return []string{f.What, f.Value} })
+	table(&w, []string{"subject", "test", "shows", "", "took"}, entries, func(e Entry) []string {
+		return []string{e.Subject, "`" + e.Test + "`", e.Claim, string(e.Outcome), span(e.Took)}
+	})
+	subject := ""
+	for _, e := range entries {
+		if e.Subject != subject {
+			subject = e.Subject
+			fmt.Fprintf(&w, "## %s\n\n", subject)
+		}
+		e.write(&w)
+	}
+	return strings.TrimRight(w.String(), "\n") + "\n"
+}
+
+func (e Entry) write(w *strings.Builder) {
+	fmt.Fprintf(w, "### %s\n\n`%s` %s after %s.", e.Claim, e.Test, e.Outcome, span(e.Took))
+	if len(e.Files) > 0 {
+		fmt.Fprintf(w, " Files: `%s`.", strings.Join(e.Files, "`, `"))
+	}
+	w.WriteString("\n\n")
+	for _, why := range e.Why {
+		fmt.Fprintf(w, "- **%s**: %s\n", e.Outcome, line(why))
+	}
+	for _, saw := range e.Saw {
+		fmt.Fprintf(w, "- %s\n", line(saw))
+	}
+	if len(e.Why)+len(e.Saw) > 0 {
+		w.WriteString("\n")
+	}
+	table(w, []string{"what", "figure", "bound"}, e.Figures, func(f Figure) []string { return []string{f.What, f.Value, f.Bound} })
+}
+
+// table writes rows, if there are any. Columns that are empty in all rows are left out.
+func table[T any](w *strings.Builder, head []string, rows []T, cells func(T) []string) {
+	if len(rows) == 0 {
+		return
+	}
+	texts := make([][]string, len(rows))
+	used := make([]bool, len(head))
+	for i, r := range rows {
+		texts[i] = cells(r)
+		for c, text := range texts[i] {
+			used[c] = used[c] || text != ""
+		}
+	}
+	row := func(texts []string) {
+		w.WriteString("|")
+		for c, text := range texts {
+			if used[c] {
+				fmt.Fprintf(w, " %s |", strings.ReplaceAll(line(text), "|", `\|`))
+			}
+		}
+		w.WriteString("\n")
+	}
+	row(head)
+	rule := make([]string, len(head))
+	for c := range rule {
+		rule[c] = "---"
+	}
+	row(rule)
+	for _, t := range texts {
+		row(t)
+	}
+	w.WriteString("\n")
+}
+
+// lineMost is how much of a text a document shows; the log of the run has the rest.
+const lineMost = 600
+
+// line makes one line of a text.
+func line(s string) string {
+	s = strings.Join(strings.Fields(s), " ")
+	if r := []rune(s); len(r) > lineMost {
+		s = string(r[:lineMost]) + " …"
+	}
+	return s
+}
+
+// span is a duration as people read it.
+func span(d time.Duration) string {
+	if d < time.Minute {
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	}
+	d = d.Round(time.Second)
+	return fmt.Sprintf("%d min %d s", d/time.Minute, d%time.Minute/time.Second)
+}
