@@ -54,4 +54,23 @@ program istio $modules/istio "tags=vtprotobuf,disable_pgv" istio.io/istio/pilot/
 # pause holds a pod's namespaces; it is the one program that is our own, for upstream's is written in C.
 program pause kind/offline/pause "" .
 
+# Tilt is for the machine, and the one program with C in it: the parser of Tiltfiles for editors. Its module has not the web
+# page of its releases, without which it doesn't start; modules/tilt has a plain one.
+tilt_version=0.37.5
+make_tilt() { # FOLDER
+  local out=$1 source
+  source=$(module_folder $modules/tilt github.com/tilt-dev/tilt)
+  mkdir -p "$out/.source" "$out/.tmp"
+  cp -r --no-preserve=mode,ownership "$source" "$out/.source/tilt"
+  cp "$repo/$modules/tilt"/{go.mod,go.sum,tools.go} "$out/.source/"
+  cp "$repo/$modules/tilt/index.html" "$out/.source/tilt/pkg/assets/build/"
+  (cd "$out/.source" && GOWORK=off go mod edit -replace github.com/tilt-dev/tilt=./tilt)
+  measure=packages_built
+  attend tilt env -C "$out/.source" CGO_ENABLED=1 GOWORK=off GOTMPDIR="$out/.tmp" \
+    go build -v -mod=readonly -trimpath -ldflags "-s -w -X main.version=$tilt_version" -o "$out/tilt" github.com/tilt-dev/tilt/cmd/tilt
+  measure=
+  rm -rf "$out/.source" "$out/.tmp"
+}
+part tilt "$(digest "$go_version" $tilt_version "$(content $modules/tilt)" "$(declare -f make_tilt)")"
+
 make_etcd() { make_program etcd "$1" && mv "$1/server" "$1/etcd"; }
