@@ -37,6 +37,8 @@ version_flag=k8s.io/component-base/version
 modules=kind/offline/modules
 
 program kind $modules/kind "" sigs.k8s.io/kind
+# Felix sets the rules of NetworkPolicies, the other is the plugin that gives pods their network.
+program calico $modules/calico "" github.com/projectcalico/calico/felix/cmd/calico-felix github.com/projectcalico/calico/cni-plugin/cmd/calico
 program containerd $modules/containerd "" \
   github.com/containerd/containerd/v2/cmd/{containerd,containerd-shim-runc-v2,ctr} \
   github.com/containernetworking/plugins/plugins/{main/loopback,main/ptp,ipam/host-local,meta/portmap}
