@@ -51,6 +51,7 @@ program coredns $modules/coredns "" .
 program dapr components/runtime "-X github.com/dapr/dapr/pkg/buildinfo.version=$dapr_version" \
   ./daprd github.com/dapr/dapr/cmd/{operator,injector,placement,scheduler,sentry}
 program pilot-agent $modules/istio "tags=agent,disable_pgv" istio.io/istio/pilot/cmd/pilot-agent
+program metrics-server $modules/metrics-server "-X k8s.io/client-go/pkg/version.gitVersion=v0.9.0" sigs.k8s.io/metrics-server/cmd/metrics-server
 program istio $modules/istio "tags=vtprotobuf,disable_pgv" istio.io/istio/pilot/cmd/pilot-discovery istio.io/istio/istioctl/cmd/istioctl
 
 # pause holds a pod's namespaces; it is the one program that is our own, for upstream's is written in C.
