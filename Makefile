@@ -78,6 +78,7 @@ test-faults: build ## kill, crash and hang processes by seed, stop the broker, a
 unit: ## run the unit and property tests
 	go test -vet=off -timeout 5m $$(go list ./services/... | grep -v /services/e2e)
 	go test -vet=off -tags acquirer_no_idempotency ./services/city/acquirer
+	cd services/internal/manifest && go test -mod=readonly -vet=off -count=1 ./...
 	cd components/runtime && go test -mod=readonly -trimpath -tags stablecomponents ./resources ./catalogue ./daprd/redisatomic ./daprd/rabbitconfirmed
 
 e2e: build ## run the end-to-end tests on the real platform
@@ -118,6 +119,7 @@ race: ## run the unit tests under the race detector
 
 vet: ## go vet
 	go vet ./services/...
+	cd services/internal/manifest && go vet -mod=readonly ./...
 
 lint: ## staticcheck, of the version that .ci/tools pins
 	go tool -modfile=.ci/tools/go.mod staticcheck ./services/...

@@ -106,6 +106,6 @@ T
   wait "$daemon" || true
   helpers=()
   mkdir -p "$store"
-  cp -a "$run"/root/io.containerd.{content.v1.content,metadata.v1.bolt} "$store/"
+  cp -a "$run/root/io.containerd."{content.v1.content,metadata.v1.bolt} "$store/"
   rm -rf --one-file-system "$run"
 }

@@ -40,6 +40,14 @@ kind: Service
 metadata: {name: order}
 ---
 apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: city}
+spec:
+  template:
+    spec:
+      containers: [{name: city, image: "dishmesh/dishmesh:dev"}]
+---
+apiVersion: apps/v1
 kind: Deployment
 metadata: {name: foreign}
 spec:
@@ -70,8 +78,8 @@ spec:
 			got[o.Metadata.Name] = pin
 		}
 	}
-	want := map[string]string{"order": "order:dev@aa daprd:" + DaprVersion + "@bb", "redis": "dishmesh:dev@cc"}
-	if diff := cmp.Diff(want, got); diff != "" || len(docs) != 4 {
+	want := map[string]string{"order": "order:dev@aa daprd:" + DaprVersion + "@bb", "city": "dishmesh:dev@cc"}
+	if diff := cmp.Diff(want, got); diff != "" || len(docs) != 5 {
 		t.Errorf("%d documents (-want +got):\n%s", len(docs), diff)
 	}
 }
@@ -161,7 +169,7 @@ func TestWorkloads(t *testing.T) {
 
 func TestTrouble(t *testing.T) {
 	const list = `{"items":[
-	{"metadata":{"name":"a","namespace":"dishmesh"},"status":{"containerStatuses":[{"name":"app","state":{"waiting":{"reason":"ImagePullBackOff","message":"no such image"}}}]}},
+	{"metadata":{"name":"a","namespace":"dishmesh","labels":{"controller-revision-hash":"a-1"}},"status":{"containerStatuses":[{"name":"app","state":{"waiting":{"reason":"ImagePullBackOff","message":"no such image"}}}]}},
 	{"metadata":{"name":"b","namespace":"dishmesh"},"status":{"containerStatuses":[{"name":"app","restartCount":5,"state":{"waiting":{"reason":"CrashLoopBackOff"}},"lastState":{"terminated":{"exitCode":1,"reason":"Error"}}}]}},
 	{"metadata":{"name":"c","namespace":"dishmesh"},"status":{"containerStatuses":[{"name":"app","restartCount":1,"state":{"waiting":{"reason":"CrashLoopBackOff"}}}]}},
 	{"metadata":{"name":"d","namespace":"dishmesh"},"status":{"conditions":[{"type":"PodScheduled","status":"False","reason":"Unschedulable","message":"Insufficient cpu"}]}},
@@ -170,7 +178,8 @@ func TestTrouble(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []trouble{{"dishmesh/a", "app", "ImagePullBackOff", "no such image"}, {"dishmesh/b", "app", "CrashLoopBackOff", "it ended with 1 Error"}, {"dishmesh/d", "", "Unschedulable", "Insufficient cpu"}}
+	want := []trouble{{"dishmesh/a", "app", "ImagePullBackOff", "no such image", "a-1"},
+		{"dishmesh/b", "app", "CrashLoopBackOff", "it ended with 1 Error", ""}, {"dishmesh/d", "", "Unschedulable", "Insufficient cpu", ""}}
 	if diff := cmp.Diff(want, all, cmp.AllowUnexported(trouble{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -228,5 +237,24 @@ func TestStepsAreTold(t *testing.T) {
 			t.Errorf("step %q is told twice or not at all", s.name)
 		}
 		seen[s.name] = true
+	}
+}
+
+// A broken pod of an older version of a StatefulSet is removed; one of the newest is given time, then reported.
+func TestTroubleOfAnOlderVersion(t *testing.T) {
+	const pods = `{"items":[{"metadata":{"name":"redis-0","namespace":"dishmesh-data","labels":{"controller-revision-hash":"redis-1"}},
+	"status":{"containerStatuses":[{"name":"redis","state":{"waiting":{"reason":"ImagePullBackOff","message":"no such image"}}}]}}]}`
+	for _, c := range []struct {
+		newest  string
+		deleted bool
+		want    string
+	}{{"redis-2", true, ""}, {"redis-1", false, "dishmesh-data/redis-0 redis: ImagePullBackOff no such image"}} {
+		cl, run := newFake(t, fakeMachine{}, answers{"kubectl get pods": pods, "kubectl delete pod redis-0 --namespace dishmesh-data": ""})
+		since := map[string]time.Time{"dishmesh-data/redis-0 redis": time.Now().Add(-hopeless)}
+		err := cl.checkTrouble(t.Context(), []string{NamespaceData}, []string{c.newest}, since)
+		checkError(t, err, c.want)
+		if deleted := len(run.ran) == 2; deleted != c.deleted {
+			t.Errorf("newest %s: ran %q", c.newest, run.ran)
+		}
 	}
 }

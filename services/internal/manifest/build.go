@@ -2,7 +2,10 @@ package manifest
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/kustomize/api/krusty"
@@ -78,4 +81,42 @@ func (s *Schema) Build(root, overlay string) ([]Object, []string) {
 		}
 	}
 	return s.CheckAll(docs)
+}
+
+// BuildWith is Build of an overlay with a component added that it does not have by itself.
+func (s *Schema) BuildWith(root, overlay, component string) ([]Object, []string) {
+	dir, err := os.MkdirTemp("", "overlay")
+	if err != nil {
+		return nil, []string{err.Error()}
+	}
+	defer os.RemoveAll(dir)
+	relative := func(folder string) string {
+		rel, err := filepath.Rel(dir, filepath.Join(root, folder))
+		if err != nil {
+			return folder
+		}
+		return filepath.ToSlash(rel)
+	}
+	text := fmt.Sprintf("resources: [%q]\ncomponents: [%q]\n", relative(overlay), relative(component))
+	if err := os.WriteFile(filepath.Join(dir, kustomizationFile), []byte(text), 0o600); err != nil {
+		return nil, []string{err.Error()}
+	}
+	objects, violations := s.Build(dir, ".")
+	for i := range objects {
+		objects[i].File = overlay + " with " + component
+	}
+	for i, v := range violations {
+		violations[i] = component + strings.TrimPrefix(v, ".")
+	}
+	return objects, violations
+}
+
+// Lay puts resources over others, as applying them does: one of the same kind, namespace and name replaces the other.
+func Lay(under, over []Object) []Object {
+	key := func(o Object) [3]string { return [3]string{o.Kind, o.Namespace, o.Name} }
+	replaced := map[[3]string]bool{}
+	for _, o := range over {
+		replaced[key(o)] = true
+	}
+	return append(slices.DeleteFunc(slices.Clone(under), func(o Object) bool { return replaced[key(o)] }), over...)
 }

@@ -1,9 +1,12 @@
 package manifest
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math"
 	"os"
@@ -11,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -19,26 +23,30 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
-	"sigs.k8s.io/yaml"
+	kjson "sigs.k8s.io/json"
 )
 
 // definitions are where the owners of custom resources keep their definitions: the Go module, and the files in it.
 var definitions = map[string]string{
-	"github.com/dapr/dapr": "charts/dapr/crds/*.yaml",
-	"istio.io/api":         "kubernetes/customresourcedefinitions.gen.yaml",
+	"github.com/dapr/dapr":                   "charts/dapr/crds/*.yaml",
+	"github.com/fluxcd/kustomize-controller": "config/crd/bases/*.yaml",
+	"github.com/fluxcd/source-controller":    "config/crd/bases/*.yaml",
+	"github.com/kedacore/keda/v2":            "config/crd/bases/keda.sh_*.yaml",
+	"istio.io/api":                           "kubernetes/customresourcedefinitions.gen.yaml",
 }
 
-// Definitions reads the custom resource definitions out of the modules that go.mod pins, which are the versions that
-// the types have. It asks the go command where they are.
-func Definitions(ctx context.Context) ([][]byte, error) {
+// Definitions reads the custom resource definitions out of modules, by the folders that they are in. Modules without
+// definitions are passed over.
+func Definitions(modules map[string]string) ([][]byte, error) {
 	var out [][]byte
 	for _, module := range slices.Sorted(maps.Keys(definitions)) {
-		dir, err := ModuleDir(ctx, module)
-		if err != nil {
-			return nil, err
+		dir, ok := modules[module]
+		if !ok {
+			return nil, fmt.Errorf("the definitions in the module %s are wanted: where is it?", module)
 		}
 		files, err := filepath.Glob(filepath.Join(dir, filepath.FromSlash(definitions[module])))
 		if err != nil {
@@ -58,17 +66,32 @@ func Definitions(ctx context.Context) ([][]byte, error) {
 	return out, nil
 }
 
-// ModuleDir is where the go command keeps a module of the version that go.mod pins.
-func ModuleDir(ctx context.Context, module string) (string, error) {
-	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module).Output()
-	if err != nil {
-		return "", fmt.Errorf("where is the module %s: %w", module, err)
+// Modules are the folders in which the go command keeps the named modules, of the versions that the go.mod in dir pins;
+// it downloads what is not there yet.
+func Modules(ctx context.Context, dir string, names ...string) (map[string]string, error) {
+	cmd := exec.CommandContext(ctx, "go", append([]string{"mod", "download", "-json"}, names...)...)
+	cmd.Dir = dir
+	text, failed := cmd.Output()
+	out := map[string]string{}
+	dec := json.NewDecoder(bytes.NewReader(text))
+	for {
+		var m struct{ Path, Dir, Error string }
+		err := dec.Decode(&m)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("go mod download in %s: %w", dir, err)
+		}
+		if m.Error != "" {
+			return nil, fmt.Errorf("the module %s can't be had: %s", m.Path, m.Error)
+		}
+		out[m.Path] = m.Dir
 	}
-	dir := strings.TrimSpace(string(out))
-	if dir == "" {
-		return "", fmt.Errorf("the module %s is not downloaded: run go mod download %s", module, module)
+	if failed != nil {
+		return nil, fmt.Errorf("go mod download in %s: %w", dir, failed)
 	}
-	return dir, nil
+	return out, nil
 }
 
 // customKind is one version of a custom resource, as the API server keeps it.
@@ -78,7 +101,7 @@ type customKind struct {
 	rules      *cel.Validator
 }
 
-// define takes in the custom resource definitions of one file.
+// define takes in the custom resource definitions of one file. A kind is worked out when the first resource of it comes.
 func (s *Schema) define(raw []byte) error {
 	docs, err := Parse("crd", raw)
 	if err != nil {
@@ -90,15 +113,17 @@ func (s *Schema) define(raw []byte) error {
 			return err
 		}
 		for _, version := range v1.Spec.Versions {
+			if version.Schema == nil || !version.Served {
+				continue
+			}
 			gvk := schema.GroupVersionKind{Group: v1.Spec.Group, Version: version.Name, Kind: v1.Spec.Names.Kind}
-			if !s.scheme.Recognizes(gvk) || version.Schema == nil {
-				continue // not used here
-			}
-			kind, err := newCustomKind(version.Schema.OpenAPIV3Schema)
-			if err != nil {
-				return fmt.Errorf("the definition of %s: %w", gvk, err)
-			}
-			s.custom[gvk] = kind
+			s.custom[gvk] = sync.OnceValues(func() (*customKind, error) {
+				kind, err := newCustomKind(version.Schema.OpenAPIV3Schema)
+				if err != nil {
+					return nil, fmt.Errorf("the definition of %s: %w", gvk, err)
+				}
+				return kind, nil
+			})
 		}
 	}
 	return nil
@@ -122,18 +147,26 @@ func newCustomKind(props *apiextensionsv1.JSONSchemaProps) (*customKind, error) 
 
 // unknownFields tells what the API server would drop of a custom resource. Go types alone don't tell it of Istio's, which
 // are lenient by themselves.
-func (s *Schema) unknownFields(gvk schema.GroupVersionKind, d Document) []string {
-	kind := s.custom[gvk]
-	if kind == nil {
-		return nil
-	}
+func (k *customKind) unknownFields(d Document) []string {
 	obj := map[string]any{}
-	if err := yaml.Unmarshal(d.JSON, &obj); err != nil {
+	if err := json.Unmarshal(d.JSON, &obj); err != nil {
 		return []string{d.At("") + err.Error()}
 	}
 	var out []string
-	for _, path := range pruning.PruneWithOptions(obj, kind.structural, true, structural.UnknownFieldPathOptions{TrackUnknownFieldPaths: true}) {
+	for _, path := range pruning.PruneWithOptions(obj, k.structural, true, structural.UnknownFieldPathOptions{TrackUnknownFieldPaths: true}) {
 		out = append(out, d.At(path)+fmt.Sprintf("unknown field %q", path))
+	}
+	var meta struct {
+		Metadata metav1.ObjectMeta `json:"metadata"`
+	}
+	strict, err := kjson.UnmarshalStrict(d.JSON, &meta)
+	if err != nil {
+		return append(out, d.At("metadata")+err.Error())
+	}
+	for _, e := range strict {
+		if strings.Contains(e.Error(), `"metadata.`) {
+			out = append(out, d.At("metadata")+e.Error())
+		}
 	}
 	return out
 }

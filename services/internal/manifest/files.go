@@ -12,10 +12,21 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// CheckFiles reads every file as what it is: a kustomization, a resource or patch of one, Helm values, or resources by
-// themselves. What it is, the kustomizations and the names say; nothing is passed over. What a kustomization puts
-// together is whole only when it is built, so its parts are decoded here, and validated by Build.
-func (s *Schema) CheckFiles(fsys fs.FS, files []string) ([]Object, []string) {
+// Use is what a file is for, where no kustomization says it.
+type Use int
+
+// Resources are applied as they are; a Part is laid over a resource by something else than kustomize; what is Apart has
+// another reader, such as Helm.
+const (
+	Resources Use = iota
+	Part
+	Apart
+)
+
+// CheckFiles reads every file as what it is: a kustomization, a resource or patch of one, or what use says; nothing is
+// passed over. What a kustomization puts together is whole only when it is built, so its parts are decoded here, and
+// validated by Build.
+func (s *Schema) CheckFiles(fsys fs.FS, files []string, use func(file string) Use) ([]Object, []string) {
 	var violations []string
 	parts := map[string]role{}
 	for _, file := range files {
@@ -35,9 +46,8 @@ func (s *Schema) CheckFiles(fsys fs.FS, files []string) ([]Object, []string) {
 			continue
 		}
 		switch {
-		case path.Base(file) == kustomizationFile, path.Base(file) == "profile.yaml", isValues(file):
-			// kustomization: above. A profile is read by services/internal/profile, values by Values.
-		case parts[file] == patch:
+		case path.Base(file) == kustomizationFile, use(file) == Apart:
+		case parts[file] == patch, use(file) == Part:
 			for _, d := range docs {
 				violations = append(violations, s.checkPatch(d)...)
 			}
@@ -57,9 +67,6 @@ func (s *Schema) CheckFiles(fsys fs.FS, files []string) ([]Object, []string) {
 	}
 	return objects, violations
 }
-
-// isValues tells values of a Helm chart by their name.
-func isValues(file string) bool { return strings.Contains(path.Base(file), "values") }
 
 const kustomizationFile = "kustomization.yaml"
 
@@ -84,7 +91,7 @@ func readKustomization(fsys fs.FS, file string, parts map[string]role) []string 
 			violations = append(violations, d.At("")+short(err))
 			continue
 		}
-		for _, r := range k.Resources {
+		for _, r := range slices.Concat(k.Resources, k.Components) {
 			parts[path.Join(path.Dir(file), r)] = resource
 		}
 		for _, p := range k.Patches {
@@ -94,6 +101,42 @@ func readKustomization(fsys fs.FS, file string, parts map[string]role) []string 
 		}
 	}
 	return violations
+}
+
+// Kustomizations are the folders that something is built from: those that no other kustomization takes in. Components are
+// those that can be added to one, and no kustomization does. A file that lies in the folder of a kustomization and is
+// named by none is a violation: it would never be applied.
+// A file that is Apart may lie there.
+func Kustomizations(fsys fs.FS, files []string, use func(file string) Use) (folders, components, violations []string) {
+	parts := map[string]role{}
+	own := map[string]bool{}
+	for _, file := range files {
+		if path.Base(file) == kustomizationFile {
+			violations = append(violations, readKustomization(fsys, file, parts)...)
+			own[path.Dir(file)] = true
+		}
+	}
+	for _, file := range files {
+		folder := path.Dir(file)
+		switch {
+		case !own[folder]:
+		case path.Base(file) != kustomizationFile:
+			if parts[file] == 0 && use(file) != Apart {
+				violations = append(violations, file+": the kustomization beside it does not name it")
+			}
+		case parts[folder] != 0:
+		case isComponent(fsys, file):
+			components = append(components, folder)
+		default:
+			folders = append(folders, folder)
+		}
+	}
+	return folders, components, violations
+}
+
+func isComponent(fsys fs.FS, file string) bool {
+	docs, err := Read(fsys, file)
+	return err == nil && len(docs) > 0 && docs[0].Kind == types.ComponentKind
 }
 
 // checkPatch decodes a part of a resource: it may leave out what the whole must have, but names what exists only.

@@ -34,8 +34,13 @@ import (
 // validate does with one of Kubernetes' own resources what its API server does: defaults, then its validation.
 func (s *Schema) validate(d Document, obj runtime.Object) []string {
 	copied := obj.DeepCopyObject()
-	if m, err := meta.Accessor(copied); err == nil && m.GetNamespace() == "" && namespaced(d.Kind) {
-		m.SetNamespace(metav1.NamespaceDefault) // the overlay gives it one
+	if m, err := meta.Accessor(copied); err == nil {
+		switch {
+		case !namespaced(d.Kind):
+			m.SetNamespace("") // so does the API server; kustomize gives one to kinds that it takes for namespaced
+		case m.GetNamespace() == "":
+			m.SetNamespace(metav1.NamespaceDefault) // the overlay gives it one
+		}
 	}
 	s.scheme.Default(copied)
 	internal, err := s.scheme.UnsafeConvertToVersion(copied, runtime.InternalGroupVersioner)
@@ -98,6 +103,8 @@ func validateInternal(obj runtime.Object) (field.ErrorList, bool) {
 		return corevalidation.ValidateResourceQuota(o), true
 	case *core.PersistentVolumeClaim:
 		return corevalidation.ValidatePersistentVolumeClaim(o, corevalidation.ValidationOptionsForPersistentVolumeClaimCreate()), true
+	case *core.PersistentVolume:
+		return corevalidation.ValidatePersistentVolume(o, corevalidation.ValidationOptionsForPersistentVolume(o, nil)), true
 	case *admissionregistration.ValidatingAdmissionPolicy:
 		return admissionvalidation.ValidateValidatingAdmissionPolicy(o), true
 	case *admissionregistration.ValidatingAdmissionPolicyBinding:

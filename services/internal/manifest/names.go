@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -133,7 +134,10 @@ func (s *service) address() {
 
 // bounds are how many replicas there may be, and how few.
 func (s *service) bounds() {
-	if h, ok := named(s, All[*autoscalingv2.HorizontalPodAutoscaler](s.objects), "HorizontalPodAutoscaler"); ok {
+	if scaled, ok := s.scaledObject(); ok { // KEDA makes the autoscaler
+		name, _, _ := unstructured.NestedString(scaled.Of.Object, "spec", "scaleTargetRef", "name")
+		s.is(name == s.app, &scaled.Document, "it scales %s", name)
+	} else if h, ok := named(s, All[*autoscalingv2.HorizontalPodAutoscaler](s.objects), "HorizontalPodAutoscaler"); ok {
 		ref := h.Of.Spec.ScaleTargetRef
 		s.is(ref.Kind == "Deployment" && ref.Name == s.app, &h.Document, "it scales %s %s", ref.Kind, ref.Name)
 	}
@@ -141,6 +145,15 @@ func (s *service) bounds() {
 		selector, err := metav1.LabelSelectorAsSelector(p.Of.Spec.Selector)
 		s.is(err == nil && selector.Matches(labels.Set{"app": s.app}), &p.Document, "it does not select the pods of %s", s.app)
 	}
+}
+
+func (s *service) scaledObject() (Resource[*unstructured.Unstructured], bool) {
+	for _, o := range All[*unstructured.Unstructured](s.objects) {
+		if o.Kind == "ScaledObject" && o.Name == s.app && o.Namespace == communication.Namespace {
+			return o, true
+		}
+	}
+	return Resource[*unstructured.Unstructured]{}, false
 }
 
 // endpoint is by which the others call the service; it is for those alone who do, by the declared map.
@@ -157,8 +170,22 @@ func (s *service) endpoint() {
 	s.is(e.Of.Spec.BaseURL == want, &e.Document, "its baseUrl is %q, want %q", e.Of.Spec.BaseURL, want)
 	s.is(slices.ContainsFunc(e.Of.Spec.Headers, func(h common.NameValuePair) bool { return h.Name == "dapr-api-token" && h.SecretKeyRef.Name != "" }),
 		&e.Document, "it does not set the header dapr-api-token from a secret")
-	got := slices.Sorted(slices.Values(e.Of.Scopes))
+	got := s.scopes(e.Of.Scopes)
 	s.is(slices.Equal(got, callers), &e.Document, "its scopes are %v, its callers in the declared map %v", got, callers)
+}
+
+// scopes are the services of scopes: a canary, which has an app id of its own, is the service that it stands in for.
+func (s *service) scopes(ids []string) []string {
+	var out []string
+	for _, id := range ids {
+		i := slices.IndexFunc(s.workloads, func(w Workload) bool { return w.Template.Annotations["dapr.io/app-id"] == id })
+		if i >= 0 && !slices.Contains(communication.Services(), id) {
+			id = s.workloads[i].Template.Labels["app"]
+		}
+		out = append(out, id)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // appIDs holds that no two workloads share an app id: Dapr's operator would change one Service to and fro between them.

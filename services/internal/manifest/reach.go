@@ -16,7 +16,8 @@ import (
 // Reach holds that the NetworkPolicies let through exactly the declared connections: between any two pods, on any port
 // that anybody here listens on, and on some that nobody should. cyclonus computes what policies allow. In each namespace
 // of ours and of theirs stands a stranger too, a pod that nobody declared: nothing may reach it from ours, and it may
-// reach nothing of ours, so that a rule for a whole namespace is seen as what it is.
+// reach nothing of ours, so that a rule for a whole namespace is seen as what it is. A place without a namespace is an
+// address outside of the cluster, its name; there is one more that nobody declared.
 func Reach(objects []Object, declared []communication.Connection) []string {
 	var policies []*networkingv1.NetworkPolicy
 	for _, p := range All[*networkingv1.NetworkPolicy](objects) {
@@ -28,17 +29,26 @@ func Reach(objects []Object, declared []communication.Connection) []string {
 	pods := reachPods(objects, declared)
 	wanted, violations := arrows(pods, declared)
 	allowed := computed(matcher.BuildNetworkPolicies(false, policies), pods, declared)
-	for _, a := range sortedArrows(allowed) {
-		if !wanted[a] {
-			violations = append(violations, "the NetworkPolicies allow, and the map has not: "+a.String())
+	violations = append(violations, without(allowed, wanted, "the NetworkPolicies allow, and the map has not: ")...)
+	return append(violations, without(wanted, allowed, "the map has, and the NetworkPolicies refuse: ")...)
+}
+
+// without tells what is in one set of arrows and not in the other, a line for each two pods.
+func without(these, others map[arrow]bool, what string) []string {
+	var out []string
+	var last arrow
+	for _, a := range sortedArrows(these) {
+		if others[a] {
+			continue
 		}
-	}
-	for _, a := range sortedArrows(wanted) {
-		if !allowed[a] {
-			violations = append(violations, "the map has, and the NetworkPolicies refuse: "+a.String())
+		if last.from == a.from && last.to == a.to {
+			out[len(out)-1] += fmt.Sprintf(", %d/%s", a.port, a.protocol)
+		} else {
+			out = append(out, what+a.String())
 		}
+		last = a
 	}
-	return violations
+	return out
 }
 
 // pod is somebody who may send or receive.
@@ -46,20 +56,24 @@ type pod struct {
 	name      string // of the workload; of a stranger, "stranger"
 	namespace string
 	labels    map[string]string
-	ours      bool // an overlay makes it, so that policies must hold for it
+	address   string
+	ours      bool // it is in a namespace of ours, so that policies must hold for it
 }
 
 func (p pod) stranger() bool { return p.name == "stranger" }
 
 func (p pod) peer() *matcher.TrafficPeer {
+	if p.namespace == "" {
+		return &matcher.TrafficPeer{IP: p.address}
+	}
 	return &matcher.TrafficPeer{IP: "10.244.0.1", Internal: &matcher.InternalPeer{
 		Namespace: p.namespace, PodLabels: p.labels,
 		NamespaceLabels: map[string]string{corev1.LabelMetadataName: p.namespace},
 	}}
 }
 
-// outsider is somebody without a pod: an address in the world.
-const outsider = "the world"
+// world is an address that nobody declared.
+var world = pod{name: "the world", address: "198.51.100.7"}
 
 // arrow is a connection as it is compared.
 type arrow struct {
@@ -68,7 +82,7 @@ type arrow struct {
 }
 
 func (a arrow) String() string {
-	return fmt.Sprintf("%s -> %s, port %d/%s", a.from, a.to, a.port, a.protocol)
+	return fmt.Sprintf("%s -> %s: %d/%s", a.from, a.to, a.port, a.protocol)
 }
 
 func sortedArrows(set map[arrow]bool) []arrow {
@@ -86,51 +100,92 @@ func sortedArrows(set map[arrow]bool) []arrow {
 func reachPods(objects []Object, declared []communication.Connection) []pod {
 	var pods []pod
 	for _, w := range Workloads(objects) {
-		pods = append(pods, pod{w.Name, w.Namespace, w.Template.Labels, true})
+		ours := slices.Contains([]string{communication.Namespace, communication.DataNamespace, communication.CityNamespace}, w.Namespace)
+		pods = append(pods, pod{name: w.Name, namespace: w.Namespace, labels: w.Template.Labels, ours: ours})
 	}
 	for _, c := range declared {
-		if _, ok := find(pods, c.To.Namespace, c.To.Labels()); !ok {
-			pods = append(pods, pod{name: c.To.Name, namespace: c.To.Namespace, labels: c.To.Labels()})
+		if !slices.ContainsFunc(pods, func(p pod) bool { return p.is(c.To) }) {
+			pods = append(pods, pod{name: c.To.Name, namespace: c.To.Namespace, labels: c.To.Labels(), address: c.To.Name})
 		}
 	}
-	ingress := map[string]string{"app": communication.Ingress, "istio": communication.Ingress}
-	if _, ok := find(pods, communication.IngressNamespace, ingress); !ok {
-		pods = append(pods, pod{name: communication.Ingress, namespace: communication.IngressNamespace, labels: ingress})
+	ingress := communication.Place{Namespace: communication.IngressNamespace, Name: communication.Ingress, Pods: map[string]string{"istio": communication.Ingress}}
+	if !slices.ContainsFunc(pods, func(p pod) bool { return p.is(ingress) }) {
+		pods = append(pods, pod{name: ingress.Name, namespace: ingress.Namespace, labels: ingress.Pods})
 	}
 	seen := map[string]bool{corev1.NamespaceDefault: true}
 	for _, p := range pods {
 		seen[p.namespace] = true
 	}
+	for _, p := range All[*networkingv1.NetworkPolicy](objects) {
+		for _, name := range namespacesOf(p.Of) {
+			seen[name] = true
+		}
+	}
+	delete(seen, "")
 	for namespace := range seen {
 		pods = append(pods, pod{name: "stranger", namespace: namespace, labels: map[string]string{"app": "stranger"}})
 	}
-	return pods
+	return append(pods, world)
 }
 
-// find is the pod of a namespace that has the labels.
-func find(pods []pod, namespace string, want map[string]string) (pod, bool) {
-	for _, p := range pods {
-		if p.namespace == namespace && labels.SelectorFromSet(want).Matches(labels.Set(p.labels)) {
-			return p, true
+// namespacesOf are the namespaces that a policy names.
+func namespacesOf(p *networkingv1.NetworkPolicy) []string {
+	var peers []networkingv1.NetworkPolicyPeer
+	for _, rule := range p.Spec.Ingress {
+		peers = append(peers, rule.From...)
+	}
+	for _, rule := range p.Spec.Egress {
+		peers = append(peers, rule.To...)
+	}
+	var out []string
+	for _, peer := range peers {
+		if peer.NamespaceSelector != nil {
+			out = append(out, peer.NamespaceSelector.MatchLabels[corev1.LabelMetadataName])
 		}
 	}
-	return pod{}, false
+	return out
 }
 
-func (p pod) String() string { return p.namespace + "/" + p.name }
+// is tells whether a pod is one of those behind a place.
+func (p pod) is(place communication.Place) bool {
+	return p.namespace == place.Namespace && labels.SelectorFromSet(place.Labels()).Matches(labels.Set(p.labels))
+}
 
-// arrows are the declared connections between pods.
+func (p pod) String() string {
+	if p.namespace == "" {
+		return p.name
+	}
+	return p.namespace + "/" + p.name
+}
+
+// service is whom the map means: a canary stands in for the service that its label names.
+func (p pod) service() string {
+	if app, ok := p.labels["app"]; ok && p.ours {
+		return app
+	}
+	return p.name
+}
+
+// arrows are the declared connections between pods. One with no end at a pod of ours is for others to allow.
 func arrows(pods []pod, declared []communication.Connection) (map[arrow]bool, []string) {
 	out := map[arrow]bool{}
 	var violations []string
 	for _, c := range declared {
-		i := slices.IndexFunc(pods, func(p pod) bool { return p.name == c.From })
-		if i < 0 {
-			violations = append(violations, fmt.Sprintf("the map has %s -> %s, and there is no pod %s", c.From, c.To.Host(), c.From))
-			continue
+		found := false
+		for _, from := range pods {
+			if from.service() != c.From {
+				continue
+			}
+			found = true
+			for _, to := range pods {
+				if to.is(c.To) && (from.ours || to.ours) {
+					out[arrow{from.String(), to.String(), c.To.Protocol, c.To.At()}] = true
+				}
+			}
 		}
-		to, _ := find(pods, c.To.Namespace, c.To.Labels())
-		out[arrow{pods[i].String(), to.String(), c.To.Protocol, c.To.At()}] = true
+		if !found {
+			violations = append(violations, fmt.Sprintf("the map has %s -> %s, and there is no pod %s", c.From, c.To.Host(), c.From))
+		}
 	}
 	return out, violations
 }
@@ -144,25 +199,20 @@ func computed(policy *matcher.Policy, pods []pod, declared []communication.Conne
 	slices.Sort(ports)
 	ports = slices.Compact(ports)
 	out := map[arrow]bool{}
-	try := func(from, to string, source, destination *matcher.TrafficPeer) {
-		for _, port := range ports {
-			for _, protocol := range []corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP} {
-				if policy.IsTrafficAllowed(&matcher.Traffic{Source: source, Destination: destination, ResolvedPort: port, Protocol: protocol}).IsAllowed() {
-					out[arrow{from, to, string(protocol), port}] = true
-				}
-			}
-		}
-	}
-	world := &matcher.TrafficPeer{IP: "203.0.113.7"}
 	for _, from := range pods {
 		for _, to := range pods {
-			if (from.ours || to.ours) && !(from.stranger() && to.stranger()) {
-				try(from.String(), to.String(), from.peer(), to.peer())
+			if !from.ours && !to.ours || from.stranger() && to.stranger() {
+				continue
 			}
-		}
-		if from.ours {
-			try(from.String(), outsider, from.peer(), world)
-			try(outsider, from.String(), world, from.peer())
+			source, destination := from.peer(), to.peer()
+			for _, port := range ports {
+				for _, protocol := range []corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP} {
+					traffic := matcher.Traffic{Source: source, Destination: destination, ResolvedPort: port, Protocol: protocol}
+					if policy.IsTrafficAllowed(&traffic).IsAllowed() {
+						out[arrow{from.String(), to.String(), string(protocol), port}] = true
+					}
+				}
+			}
 		}
 	}
 	return out

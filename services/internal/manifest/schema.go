@@ -18,6 +18,7 @@ import (
 	networkingv1alpha3 "istio.io/client-go/pkg/apis/networking/v1alpha3"
 	security "istio.io/client-go/pkg/apis/security/v1"
 	telemetry "istio.io/client-go/pkg/apis/telemetry/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
@@ -38,13 +39,13 @@ import (
 type Schema struct {
 	scheme *runtime.Scheme
 	strict runtime.Decoder
-	custom map[schema.GroupVersionKind]*customKind
+	custom map[schema.GroupVersionKind]func() (*customKind, error)
 }
 
 // NewSchema puts together the types and what their owners' custom resource definitions say beyond them; crds are the
-// texts of those (see Definitions).
+// texts of those (see Definitions). Of a kind that has a definition and no Go type here, the definition alone is asked.
 func NewSchema(crds ...[]byte) (*Schema, error) {
-	s := &Schema{scheme: runtime.NewScheme(), custom: map[schema.GroupVersionKind]*customKind{}}
+	s := &Schema{scheme: runtime.NewScheme(), custom: map[schema.GroupVersionKind]func() (*customKind, error){}}
 	for _, install := range []func(*runtime.Scheme){
 		core.Install, admissionregistration.Install, apps.Install, autoscaling.Install, batch.Install, networking.Install,
 		policy.Install, rbac.Install, scheduling.Install, storage.Install,
@@ -78,20 +79,31 @@ func (s *Schema) Decode(d Document) (runtime.Object, []string) {
 		return nil, []string{d.At("") + "apiVersion and kind must say what this is"}
 	case gvk.Group == "kind.x-k8s.io":
 		return nil, decodeKind(d)
-	case !s.scheme.Recognizes(gvk):
+	case s.custom[gvk] == nil && !s.scheme.Recognizes(gvk):
 		return nil, []string{d.At("kind") + s.unknown(gvk)}
+	case s.custom[gvk] == nil:
+		obj, _, err := s.strict.Decode(d.JSON, nil, nil)
+		return obj, strictErrors(d, err)
+	}
+	kind, err := s.custom[gvk]()
+	if err != nil {
+		return nil, []string{d.At("kind") + err.Error()}
+	}
+	violations := kind.unknownFields(d)
+	if !s.scheme.Recognizes(gvk) {
+		obj := &unstructured.Unstructured{}
+		if err := obj.UnmarshalJSON(d.JSON); err != nil {
+			return nil, append(violations, d.At("")+err.Error())
+		}
+		return obj, violations
 	}
 	obj, _, err := s.strict.Decode(d.JSON, nil, nil)
-	if err != nil && obj == nil {
-		return nil, []string{d.At("") + short(err)}
-	}
-	violations := strictErrors(d, err)
-	for _, v := range s.unknownFields(gvk, d) {
+	for _, v := range strictErrors(d, err) {
 		if !slices.Contains(violations, v) {
 			violations = append(violations, v)
 		}
 	}
-	if len(violations) == 0 && strings.HasSuffix(gvk.Group, "istio.io") {
+	if obj != nil && len(violations) == 0 && strings.HasSuffix(gvk.Group, "istio.io") {
 		violations = strictProto(d, obj)
 	}
 	return obj, violations
@@ -104,9 +116,12 @@ func (s *Schema) Check(d Document) (runtime.Object, []string) {
 	if obj == nil || len(violations) > 0 {
 		return obj, violations
 	}
-	gvk := schema.FromAPIVersionAndKind(d.APIVersion, d.Kind)
-	if custom := s.custom[gvk]; custom != nil {
-		return obj, custom.validate(d)
+	if custom := s.custom[schema.FromAPIVersionAndKind(d.APIVersion, d.Kind)]; custom != nil {
+		kind, err := custom()
+		if err != nil {
+			return obj, []string{d.At("kind") + err.Error()}
+		}
+		return obj, kind.validate(d)
 	}
 	return obj, s.validate(d, obj)
 }

@@ -8,7 +8,7 @@ import (
 // TestFilesAreWhatTheirReadersExpect decodes every YAML file strictly and validates it as the API server would.
 func TestFilesAreWhatTheirReadersExpect(t *testing.T) {
 	top, files := yamlFiles(t)
-	objects, violations := loadSchema(t).CheckFiles(top, files)
+	objects, violations := loadSchema(t).CheckFiles(top, files, use)
 	report(t, violations)
 	t.Logf("%d files, %d resources", len(files), len(objects))
 }
@@ -151,7 +151,7 @@ nodes: [{role: control-plane, kubeadmConfigPatches: ["kind: Kubelet"]}]
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			files := fstest.MapFS{"f.yaml": {Data: []byte(tt.file)}}
-			_, got := loadSchema(t).CheckFiles(files, []string{"f.yaml"})
+			_, got := loadSchema(t).CheckFiles(files, []string{"f.yaml"}, use)
 			one(t, got, tt.want)
 		})
 	}
@@ -180,7 +180,7 @@ spec: {replica: 2}
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			files := fstest.MapFS{"k/kustomization.yaml": {Data: []byte(tt.kustomization)}, "k/p.yaml": {Data: []byte(tt.patch)}}
-			_, got := loadSchema(t).CheckFiles(files, []string{"k/kustomization.yaml", "k/p.yaml"})
+			_, got := loadSchema(t).CheckFiles(files, []string{"k/kustomization.yaml", "k/p.yaml"}, use)
 			one(t, got, tt.want)
 		})
 	}
