@@ -50,6 +50,9 @@ func (c *Cluster) stepDocker(ctx context.Context) (string, error) {
 	if err := d.possible(); err != nil {
 		return "", err
 	}
+	if others := c.machine.DockerDaemons(); len(others) > 0 {
+		c.report.Note(fmt.Sprintf("another docker daemon runs here (process %d) and does not listen where docker looks: both write the machine's network rules; to use that one set DOCKER_HOST", others[0]))
+	}
 	if err := d.start(ctx); err != nil {
 		return "", err
 	}

@@ -58,6 +58,7 @@ func (m fakeMachine) LookPath(name string) (string, error) {
 	}
 	return "/usr/bin/" + name, nil
 }
+func (m fakeMachine) DockerDaemons() []int { return nil }
 func (m fakeMachine) Root() bool           { return !m.user }
 func (m fakeMachine) MayRaiseLimits() bool { return !m.capped }
 func (m fakeMachine) Watches() int         { return 1024 }

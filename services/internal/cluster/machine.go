@@ -30,6 +30,8 @@ type machine interface {
 	Root() bool
 	// MayRaiseLimits reports whether a container can have CAP_SYS_RESOURCE here, which a privileged one asks for.
 	MayRaiseLimits() bool
+	// DockerDaemons are the processes of docker daemons, whoever started them.
+	DockerDaemons() []int
 	// Watches is the limit on inotify instances per user; 0 where there is none.
 	Watches() int
 }
@@ -114,6 +116,21 @@ func boundingSet(status string) uint64 {
 		}
 	}
 	return ^uint64(0)
+}
+
+func (thisMachine) DockerDaemons() []int {
+	var pids []int
+	names, _ := filepath.Glob("/proc/[0-9]*/comm") // the pattern is well formed
+	for _, name := range names {
+		b, err := os.ReadFile(name)
+		if err != nil || strings.TrimSpace(string(b)) != "dockerd" {
+			continue // it may have ended meanwhile
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(name))); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 func (thisMachine) Watches() int {

@@ -12,8 +12,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/dishmesh/dishmesh/services/internal/cluster/tool"
 )
 
@@ -187,7 +185,7 @@ func unmountBelow(dir string) error {
 	}
 	var wrong []error
 	for _, point := range mountsBelow(b, dir) {
-		if err := unix.Unmount(point, unix.UMOUNT_NOFOLLOW); err != nil {
+		if err := unmount(point); err != nil {
 			wrong = append(wrong, fmt.Errorf("unmount %s: %w", point, err))
 		}
 	}
