@@ -8,6 +8,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/kube-aggregator/pkg/apis/apiregistration"
+	registrationvalidation "k8s.io/kube-aggregator/pkg/apis/apiregistration/validation"
 	apipod "k8s.io/kubernetes/pkg/api/pod"
 	"k8s.io/kubernetes/pkg/apis/admissionregistration"
 	admissionvalidation "k8s.io/kubernetes/pkg/apis/admissionregistration/validation"
@@ -56,7 +58,7 @@ func (s *Schema) validate(d Document, obj runtime.Object) []string {
 
 func namespaced(kind string) bool {
 	switch kind {
-	case "Namespace", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "ClusterRole", "ClusterRoleBinding", "PriorityClass", "StorageClass", "PersistentVolume":
+	case "APIService", "Namespace", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "ClusterRole", "ClusterRoleBinding", "PriorityClass", "StorageClass", "PersistentVolume":
 		return false
 	}
 	return true
@@ -109,6 +111,8 @@ func validateInternal(obj runtime.Object) (field.ErrorList, bool) {
 		return admissionvalidation.ValidateValidatingAdmissionPolicy(o), true
 	case *admissionregistration.ValidatingAdmissionPolicyBinding:
 		return admissionvalidation.ValidateValidatingAdmissionPolicyBinding(o), true
+	case *apiregistration.APIService:
+		return registrationvalidation.ValidateAPIService(o), true
 	case *rbac.Role:
 		return rbacvalidation.ValidateRole(o), true
 	case *rbac.RoleBinding:
