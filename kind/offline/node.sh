@@ -1,4 +1,4 @@
-# The node image: kind's own base files over a Debian with systemd, containerd, Debian's runc, the CNI plugins, the programs of
+# The node image: kind's own base files over a Debian with systemd, containerd, Debian's runc, Calico, the programs of
 # Kubernetes, and the images of the control plane in containerd's store. It is `kindest/node` in all that kind looks at.
 
 # The control plane's images: name, part and program.
@@ -11,7 +11,7 @@ control_plane=(
   "registry.k8s.io/pause pause pause"
 )
 
-node_inputs=(archive static debian debian-net debian-node kind containerd kubernetes etcd coredns pause)
+node_inputs=(archive static debian debian-net debian-node kind containerd calico kubernetes etcd coredns pause)
 node_sums=()
 for input in "${node_inputs[@]}"; do node_sums+=("${keys[$input]}"); done
 part node "$(digest "${node_sums[@]}" "$(content kind/offline/node)" "$(grep ' node ' "$images_txt")" \
@@ -28,11 +28,14 @@ make_node() { # FOLDER
   base=$(module_folder $modules/kind sigs.k8s.io/kind)/images/base/files
   install -m 755 "$base"/usr/local/bin/* "$root/usr/local/bin/"
   cp -r --no-preserve=mode,ownership "$base"/{kind,etc} "$root/"
-  chmod 755 "$root"/kind/bin/*
-  install -d "$root"/kind/manifests "$root"/opt/cni/bin "$root"/etc/kubernetes/manifests "$root"/usr/local/sbin
+  install -d "$root"/kind/manifests "$root"/opt/cni/bin "$root"/etc/cni/net.d "$root"/etc/kubernetes/manifests "$root"/usr/local/sbin
   cp -r --no-preserve=mode,ownership "$here"/node/{etc,kind} "$root/"
+  chmod 755 "$root"/kind/bin/*
   install -m 755 "${dir[containerd]}"/{containerd,containerd-shim-runc-v2,ctr} "$root/usr/local/bin/"
-  install -m 755 "${dir[containerd]}"/{host-local,loopback,ptp,portmap} "$root/opt/cni/bin/"
+  install -m 755 "${dir[containerd]}"/{host-local,loopback,portmap} "$root/opt/cni/bin/"
+  install -m 755 "${dir[calico]}/calico" "$root/opt/cni/bin/"
+  install -m 755 "${dir[calico]}/calico-felix" "$root/usr/local/bin/"
+  cp -r --no-preserve=mode,ownership "$(module_folder $modules/calico github.com/projectcalico/calico)/libcalico-go/config/crd" "$root/kind/calico/"
   install -m 755 "${dir[kubernetes]}"/{kubeadm,kubelet,kubectl} "$root/usr/bin/"
   ln -sf /usr/sbin/runc "$root/usr/local/sbin/runc"
   printf %s "$kubernetes_version" >"$root/kind/version"

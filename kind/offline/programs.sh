@@ -37,6 +37,8 @@ version_flag=k8s.io/component-base/version
 modules=kind/offline/modules
 
 program kind $modules/kind "" sigs.k8s.io/kind
+# Felix sets the rules of NetworkPolicies, the other is the plugin that gives pods their network.
+program calico $modules/calico "" github.com/projectcalico/calico/felix/cmd/calico-felix github.com/projectcalico/calico/cni-plugin/cmd/calico
 program containerd $modules/containerd "" \
   github.com/containerd/containerd/v2/cmd/{containerd,containerd-shim-runc-v2,ctr} \
   github.com/containernetworking/plugins/plugins/{main/loopback,main/ptp,ipam/host-local,meta/portmap}
@@ -49,9 +51,29 @@ program coredns $modules/coredns "" .
 program dapr components/runtime "-X github.com/dapr/dapr/pkg/buildinfo.version=$dapr_version" \
   ./daprd github.com/dapr/dapr/cmd/{operator,injector,placement,scheduler,sentry}
 program pilot-agent $modules/istio "tags=agent,disable_pgv" istio.io/istio/pilot/cmd/pilot-agent
+program metrics-server $modules/metrics-server "-X k8s.io/client-go/pkg/version.gitVersion=v0.9.0" sigs.k8s.io/metrics-server/cmd/metrics-server
 program istio $modules/istio "tags=vtprotobuf,disable_pgv" istio.io/istio/pilot/cmd/pilot-discovery istio.io/istio/istioctl/cmd/istioctl
 
 # pause holds a pod's namespaces; it is the one program that is our own, for upstream's is written in C.
 program pause kind/offline/pause "" .
+
+# Tilt is for the machine, and the one program with C in it: the parser of Tiltfiles for editors. Its module has not the web
+# page of its releases, without which it doesn't start; modules/tilt has a plain one.
+tilt_version=0.37.5
+make_tilt() { # FOLDER
+  local out=$1 source
+  source=$(module_folder $modules/tilt github.com/tilt-dev/tilt)
+  mkdir -p "$out/.source" "$out/.tmp"
+  cp -r --no-preserve=mode,ownership "$source" "$out/.source/tilt"
+  cp "$repo/$modules/tilt"/{go.mod,go.sum,tools.go} "$out/.source/"
+  cp "$repo/$modules/tilt/index.html" "$out/.source/tilt/pkg/assets/build/"
+  (cd "$out/.source" && GOWORK=off go mod edit -replace github.com/tilt-dev/tilt=./tilt)
+  measure=packages_built
+  attend tilt env -C "$out/.source" CGO_ENABLED=1 GOWORK=off GOTMPDIR="$out/.tmp" \
+    go build -v -mod=readonly -trimpath -ldflags "-s -w -X main.version=$tilt_version" -o "$out/tilt" github.com/tilt-dev/tilt/cmd/tilt
+  measure=
+  rm -rf "$out/.source" "$out/.tmp"
+}
+part tilt "$(digest "$go_version" $tilt_version "$(content $modules/tilt)" "$(declare -f make_tilt)")"
 
 make_etcd() { make_program etcd "$1" && mv "$1/server" "$1/etcd"; }

@@ -18,7 +18,7 @@ assemble_set() {
   half_made+=("$making")
   chmod 755 "$making"
   mkdir "$making"/{bin,charts,images}
-  ln -s "${dir[kind]}/kind" "${dir[kubernetes]}/kubectl" "${dir[helm]}/helm" "${dir[istio]}/istioctl" "$making/bin/"
+  ln -s "${dir[kind]}/kind" "${dir[kubernetes]}/kubectl" "${dir[helm]}/helm" "${dir[istio]}/istioctl" "${dir[tilt]}/tilt" "$making/bin/"
   dapr=$(module_folder components/runtime github.com/dapr/dapr)
   istio=$(module_folder $modules/istio istio.io/istio)
   cp -r --no-preserve=mode,ownership "$dapr/charts/dapr" "$making/charts/dapr"

@@ -150,7 +150,8 @@ func (c *Cluster) stepServices(ctx context.Context) (string, error) {
 	return "", c.applyOverlay(ctx, overlayKind)
 }
 
-// stepMesh applies what the mesh is told.
+// stepMesh applies what the mesh is told, before there is anything in it: no proxy ever runs without its rules, and none
+// is told others while it starts.
 func (c *Cluster) stepMesh(ctx context.Context) (string, error) {
 	return "", c.applyOverlay(ctx, meshFolder)
 }

@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/kube-aggregator/pkg/apis/apiregistration"
-	registrationvalidation "k8s.io/kube-aggregator/pkg/apis/apiregistration/validation"
+	apiregistrationvalidation "k8s.io/kube-aggregator/pkg/apis/apiregistration/validation"
 	apipod "k8s.io/kubernetes/pkg/api/pod"
 	"k8s.io/kubernetes/pkg/apis/admissionregistration"
 	admissionvalidation "k8s.io/kubernetes/pkg/apis/admissionregistration/validation"
@@ -58,7 +58,7 @@ func (s *Schema) validate(d Document, obj runtime.Object) []string {
 
 func namespaced(kind string) bool {
 	switch kind {
-	case "APIService", "Namespace", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "ClusterRole", "ClusterRoleBinding", "PriorityClass", "StorageClass", "PersistentVolume":
+	case "Namespace", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "ClusterRole", "ClusterRoleBinding", "PriorityClass", "StorageClass", "PersistentVolume", "APIService":
 		return false
 	}
 	return true
@@ -111,8 +111,6 @@ func validateInternal(obj runtime.Object) (field.ErrorList, bool) {
 		return admissionvalidation.ValidateValidatingAdmissionPolicy(o), true
 	case *admissionregistration.ValidatingAdmissionPolicyBinding:
 		return admissionvalidation.ValidateValidatingAdmissionPolicyBinding(o), true
-	case *apiregistration.APIService:
-		return registrationvalidation.ValidateAPIService(o), true
 	case *rbac.Role:
 		return rbacvalidation.ValidateRole(o), true
 	case *rbac.RoleBinding:
@@ -123,6 +121,8 @@ func validateInternal(obj runtime.Object) (field.ErrorList, bool) {
 		return rbacvalidation.ValidateClusterRoleBinding(o), true
 	case *scheduling.PriorityClass:
 		return schedulingvalidation.ValidatePriorityClass(o), true
+	case *apiregistration.APIService:
+		return apiregistrationvalidation.ValidateAPIService(o), true
 	case *storage.StorageClass:
 		return storagevalidation.ValidateStorageClass(o), true
 	}

@@ -48,8 +48,8 @@ type Schema struct {
 func NewSchema(crds ...[]byte) (*Schema, error) {
 	s := &Schema{scheme: runtime.NewScheme(), custom: map[schema.GroupVersionKind]func() (*customKind, error){}}
 	for _, install := range []func(*runtime.Scheme){
-		core.Install, admissionregistration.Install, apiregistration.Install, apps.Install, autoscaling.Install, batch.Install, networking.Install,
-		policy.Install, rbac.Install, scheduling.Install, storage.Install,
+		core.Install, admissionregistration.Install, apps.Install, autoscaling.Install, batch.Install, networking.Install,
+		policy.Install, rbac.Install, scheduling.Install, storage.Install, apiregistration.Install,
 	} {
 		install(s.scheme)
 	}

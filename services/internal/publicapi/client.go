@@ -15,6 +15,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -72,6 +73,12 @@ func New(baseURL string, hc *http.Client, settings ...Setting) *Client {
 func NewHTTPClient() *http.Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.DialContext = dialLoopback(t.DialContext)
+	t.Proxy = func(r *http.Request) (*url.URL, error) {
+		if isLoopback(r.URL.Hostname()) {
+			return nil, nil
+		}
+		return http.ProxyFromEnvironment(r)
+	}
 	t.MaxIdleConns = 512
 	t.MaxIdleConnsPerHost = 512
 	t.DisableCompression = true // bodies are small and the gateway is near
@@ -85,12 +92,15 @@ func NewHTTPClient() *http.Client {
 // (RFC 6761 §6.3).
 func dialLoopback(base func(ctx context.Context, network, address string) (net.Conn, error)) func(ctx context.Context, network, address string) (net.Conn, error) {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		if host, port, err := net.SplitHostPort(address); err == nil && strings.HasSuffix(strings.ToLower(host), ".localhost") {
+		if host, port, err := net.SplitHostPort(address); err == nil && isLoopback(host) {
 			address = net.JoinHostPort("localhost", port)
 		}
 		return base(ctx, network, address)
 	}
 }
+
+// isLoopback reports whether a name is below .localhost, which is this machine and not a proxy's.
+func isLoopback(host string) bool { return strings.HasSuffix(strings.ToLower(host), ".localhost") }
 
 // Trusting is NewHTTPClient for a platform whose certificate was signed by an authority of its own, besides those that
 // the machine trusts. caFile holds its certificate in PEM form; "" adds none.
