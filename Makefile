@@ -123,6 +123,7 @@ vet: ## go vet
 
 lint: ## staticcheck, of the version that .ci/tools pins
 	go tool -modfile=.ci/tools/go.mod staticcheck ./services/...
+	linter=$$(go tool -modfile=.ci/tools/go.mod -n staticcheck) && cd services/internal/manifest && $$linter ./...
 
 fmt-check: ## fail on files that gofmt would change
 	@unformatted=$$(gofmt -l services components); if [ -n "$$unformatted" ]; then echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; fi

@@ -2,6 +2,7 @@ package manifest_test
 
 import (
 	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -220,6 +221,26 @@ func TestPods(t *testing.T) {
 	exempt := []string{"dishmesh-data/kafka/own", "dishmesh-data/redis/own", "dishmesh-data/postgres/own", "dishmesh-city/city/own"}
 	each(t, func(s state) []string {
 		return slices.Concat(manifest.Images(s.objects), manifest.Restricted(s.objects, exempt...), manifest.Secrets(s.objects), manifest.Probes(s.objects))
+	})
+}
+
+// TestImagesAreBrought compares with the list that `dishmesh cluster up` goes by.
+func TestImagesAreBrought(t *testing.T) {
+	raw, err := os.ReadFile(filepath.Join(root(t), "kind", "images.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []string
+	for line := range strings.Lines(string(raw)) {
+		if name, tag, ok := strings.Cut(strings.TrimSpace(line), " "); ok && !strings.HasPrefix(line, "#") {
+			list = append(list, name+":"+strings.Fields(tag)[0])
+		}
+	}
+	each(t, func(s state) []string {
+		if s.name == production || s.name == "k8s/components/autoscaling-by-lag" { // with a registry, and KEDA's own chart
+			return nil
+		}
+		return manifest.Listed(s.objects, list)
 	})
 }
 

@@ -79,7 +79,38 @@ func unpinned(image string) string {
 	case "latest":
 		return fmt.Sprintf("the image %q is another one tomorrow: name a version or a digest", image)
 	}
+	if majorOnly.MatchString(tag) {
+		return fmt.Sprintf("the image %q is another one after the next release: name a whole version or a digest", image)
+	}
 	return ""
+}
+
+var majorOnly = regexp.MustCompile(`^v?\d+$`)
+
+// Listed holds that every image is on the list of those that are brought to the cluster. Our own, below dishmesh/, are
+// built.
+func Listed(objects []Object, list []string) []string {
+	var out []string
+	for _, w := range Workloads(objects) {
+		for _, c := range w.containers() {
+			if !strings.HasPrefix(c.Image, "dishmesh/") && !slices.Contains(list, fullName(c.Image)) {
+				out = append(out, fmt.Sprintf("%scontainer %s: nobody brings the image %s to the cluster", w.At("spec.template.spec"), c.Name, fullName(c.Image)))
+			}
+		}
+	}
+	return out
+}
+
+// fullName is an image's name with what Docker leaves out.
+func fullName(image string) string {
+	first, _, ok := strings.Cut(image, "/")
+	switch {
+	case !ok:
+		return "docker.io/library/" + image
+	case !strings.ContainsAny(first, ".:"):
+		return "docker.io/" + image
+	}
+	return image
 }
 
 // Restricted holds that pods need nothing that the pod security standard "restricted" of this Kubernetes refuses, that

@@ -71,6 +71,7 @@ func TestPodsIsSeenToFail(t *testing.T) {
 	seenToFail(t, rule, []broken{
 		{"no tag", "Deployment", "menu", "dishmesh/menu:dev", "registry:5000/dishmesh/menu", at + `the image "registry:5000/dishmesh/menu" has no tag: name a version or a digest`},
 		{"latest", "Deployment", "menu", "dishmesh/menu:dev", "dishmesh/menu:latest", at + `the image "dishmesh/menu:latest" is another one tomorrow: name a version or a digest`},
+		{"major version", "Deployment", "menu", "dishmesh/menu:dev", "postgres:15", at + `the image "postgres:15" is another one after the next release: name a whole version or a digest`},
 		{"digest", "Deployment", "menu", "dishmesh/menu:dev", "dishmesh/menu@sha256:0123", ""},
 		{"sidecar's image", "Deployment", "menu", "dapr.io/config: cluster", "dapr.io/sidecar-image: daprd", `Deployment menu: dapr.io/sidecar-image: the image "daprd" has no tag: name a version or a digest`},
 		{"root", "Deployment", "menu", "runAsNonRoot: true, ", "", `Deployment menu: runAsNonRoot != true: pod or container "app" must set securityContext.runAsNonRoot=true`},
@@ -85,6 +86,18 @@ func TestPodsIsSeenToFail(t *testing.T) {
 		{"no readiness", "Deployment", "menu", "readinessProbe: {httpGet: {path: /readyz, port: http-app}}", "", at + "it serves a port, and nobody asks whether it is ready: add a readinessProbe"},
 		{"killed when not ready", "Deployment", "menu", "/healthz", "/readyz", at + "it is killed when it is only not ready: livenessProbe must ask something else, or be more patient"},
 		{"port of a probe", "Deployment", "menu", "path: /healthz, port: http-app", "path: /healthz, port: http", at + "livenessProbe asks the port http, which the container does not have"},
+	})
+}
+
+func TestListedIsSeenToFail(t *testing.T) {
+	rule := func(objects []manifest.Object) []string {
+		return manifest.Listed(objects, []string{"docker.io/library/redis:7.0.15", "docker.io/apache/kafka:4.1.1"})
+	}
+	seenToFail(t, rule, []broken{
+		{"listed", "Deployment", "menu", "dishmesh/menu:dev", "redis:7.0.15", ""},
+		{"listed below a name", "Deployment", "menu", "dishmesh/menu:dev", "apache/kafka:4.1.1", ""},
+		{"another tag", "Deployment", "menu", "dishmesh/menu:dev", "redis:7.0.16", "Deployment menu: container app: nobody brings the image docker.io/library/redis:7.0.16 to the cluster"},
+		{"another registry", "Deployment", "menu", "dishmesh/menu:dev", "ghcr.io/apache/kafka:4.1.1", "Deployment menu: container app: nobody brings the image ghcr.io/apache/kafka:4.1.1 to the cluster"},
 	})
 }
 
