@@ -81,7 +81,7 @@ func clusterAuditConfig(ctx context.Context, dir string, cluster kubectl.Cluster
 	if err != nil {
 		return cfg, done, err
 	}
-	layout := platform.Layout{Data: dir}
+	layout := platform.Layout{Data: clusterFolder(dir)}
 	stores, err := storesByApp(layout, p, env)
 	if err != nil {
 		return cfg, done, err

@@ -158,7 +158,7 @@ func runLoad(cmd *cobra.Command, f loadFlags, flags *siteFlags) error {
 	if f.customers == 0 {
 		f.customers = max(8, (f.concurrency+ordersEach-1)/ordersEach)
 	}
-	c, err := gather(ctx, cmd.ErrOrStderr(), site, data, min(f.customers, f.orders))
+	c, err := gather(ctx, cmd.ErrOrStderr(), site, flags.clients(data), min(f.customers, f.orders))
 	if err != nil {
 		return orderFailure(ctx, err)
 	}

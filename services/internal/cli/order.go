@@ -144,12 +144,12 @@ func runOrder(cmd *cobra.Command, f orderFlags, wish customer.Wish, flags *siteF
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), f.timeout)
 	defer cancel()
-	journal, err := customer.OpenJournal(data)
+	journal, err := customer.OpenJournal(flags.clients(data))
 	if err != nil {
 		return err
 	}
 	defer func() { _ = journal.Close() }() // every line is on the disk already
-	customers, err := site.Enter(ctx, clientFile(data, customer.CustomerFile), 1, nil)
+	customers, err := site.Enter(ctx, clientFile(flags.clients(data), customer.CustomerFile), 1, nil)
 	if err != nil {
 		return orderFailure(ctx, err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dishmesh/dishmesh/services/internal/cluster"
 	"github.com/dishmesh/dishmesh/services/internal/customer"
 	"github.com/dishmesh/dishmesh/services/internal/platform"
 	"github.com/dishmesh/dishmesh/services/internal/publicapi"
@@ -72,10 +73,22 @@ func (f *siteFlags) site(patience time.Duration) (customer.Site, string, error) 
 }
 
 // clusterCA is where `dishmesh cluster up` keeps the certificate of the authority that signs the ingress's.
-func clusterCA(data string) string { return filepath.Join(data, "cluster", "ca.pem") }
+func clusterCA(data string) string { return filepath.Join(clusterFolder(data), "ca.pem") }
+
+// clients is the folder below which the demo customers keep their accounts and what was acknowledged to them: the
+// cluster's own for the cluster of a data folder, whose orders are not those of the platform on this machine.
+func (f *siteFlags) clients(data string) string {
+	if u, err := url.Parse(f.url); err == nil && u.Hostname() == cluster.Host {
+		return clusterFolder(data)
+	}
+	return data
+}
+
+// clusterFolder is where a data folder keeps its cluster.
+func clusterFolder(data string) string { return filepath.Join(data, "cluster") }
 
 // clusterKubeconfig is how kubectl finds the cluster of a data folder.
-func clusterKubeconfig(data string) string { return filepath.Join(data, "cluster", "kubeconfig") }
+func clusterKubeconfig(data string) string { return filepath.Join(clusterFolder(data), "kubeconfig") }
 
 func isFile(name string) bool {
 	info, err := os.Stat(name)

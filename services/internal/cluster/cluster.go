@@ -268,8 +268,11 @@ func (c *Cluster) save() error {
 	return os.Rename(tmp, c.files.state())
 }
 
+// Host is the name by which the ingress is reached from this machine.
+const Host = "dishmesh.localhost"
+
 // URL is the address of the platform from this machine.
-func (c *Cluster) URL() string { return fmt.Sprintf("https://dishmesh.localhost:%d", c.cfg.HTTPSPort) }
+func (c *Cluster) URL() string { return fmt.Sprintf("https://%s:%d", Host, c.cfg.HTTPSPort) }
 
 // kubectl runs kubectl on the cluster.
 func (c *Cluster) kubectl(ctx context.Context, args ...string) ([]byte, error) {
