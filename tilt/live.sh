@@ -10,7 +10,7 @@ what=${1:?usage: tilt/live.sh on|off SERVICE} service=${2:?usage: tilt/live.sh o
 apply() { kubectl --namespace dishmesh apply --server-side --field-manager=tilt --filename=- >&2; }
 case $what in
 on) sed "s/SERVICE/$service/" tilt/live.yaml | apply ;;
-off) printf '{apiVersion: apps/v1, kind: Deployment, metadata: {name: %s}}' "$service" | apply ;;
+off) printf '{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "%s"}}' "$service" | apply ;;
 *) echo "usage: tilt/live.sh on|off SERVICE" >&2 && exit 2 ;;
 esac
 if [ "$what" = on ]; then

@@ -20,4 +20,9 @@ if [ -z "${KUBECONFIG-}" ]; then
 	bin/dishmesh cluster up
 	export KUBECONFIG="$PWD/.dishmesh/cluster/kubeconfig"
 fi
+# With a kubeconfig that is not there, Tilt would take the processes of this machine.
+if [ "$(kubectl config current-context 2>/dev/null)" != kind-dishmesh ]; then
+	echo "KUBECONFIG=$KUBECONFIG is not of a cluster that runs: make one by \`bin/dishmesh cluster up\`, or unset KUBECONFIG" >&2
+	exit 1
+fi
 exec tilt "$@"
