@@ -1,6 +1,7 @@
 package tiltfile_test
 
 import (
+	"encoding/json"
 	"maps"
 	"os"
 	"os/exec"
@@ -269,5 +270,35 @@ func TestNamesOfLive(t *testing.T) {
 		if !strings.Contains(string(content), want) {
 			t.Errorf("%s does not say %q", file, want)
 		}
+	}
+}
+
+// In the image of the init container, /live is the program: a folder can't be mounted there.
+func TestFolderOfInitContainer(t *testing.T) {
+	content, err := os.ReadFile(filepath.Join(root, "tilt/live.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	init, _, _ := strings.Cut(string(content), " containers:")
+	if strings.Contains(init, "mountPath: /live}") {
+		t.Error("tilt/live.yaml mounts the folder over the program of dishmesh/live")
+	}
+}
+
+// kubectl takes for JSON what begins with a brace.
+func TestOffIsJSON(t *testing.T) {
+	bin := t.TempDir()
+	if err := os.WriteFile(filepath.Join(bin, "kubectl"), []byte("#!/bin/sh\ncat\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("tilt/live.sh", "off", "order")
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "PATH="+bin+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if !json.Valid(out) {
+		t.Errorf("live.sh off applies %q, which is no JSON", out)
 	}
 }
