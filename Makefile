@@ -5,6 +5,7 @@ SERVICES := gateway user menu pricing order payment restaurant delivery notifica
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  := -X github.com/dishmesh/dishmesh/services/internal/cli.version=$(VERSION)
 UPFLAGS  ?=
+CLUSTERFLAGS ?=
 # The contract's fuzzer: how long it may take, the seed of a run to repeat, and where it is installed.
 SECONDS  ?= 60
 SEED     ?=
@@ -17,7 +18,7 @@ SEEDS    ?= 1..200
 export CGO_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build servers generate contracts contracts-release up down status test test-all test-faults test-profiles conformance unit e2e fuzz fuzz-tool race test-cluster vet lint fmt-check cross clean
+.PHONY: help build servers generate contracts contracts-release up down status cluster cluster-down test test-all test-faults test-profiles test-cluster conformance unit e2e fuzz fuzz-tool race vet lint fmt-check cross clean
 
 help: ## show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -44,6 +45,12 @@ up: build ## build what is missing, run the platform and show a first order (UPF
 
 down: build ## stop the platform
 	@$(BIN)/dishmesh down
+
+cluster: build ## make the kind cluster with Dapr, Istio and the ten services, or bring it up to date (CLUSTERFLAGS="--images offline")
+	@$(BIN)/dishmesh cluster up $(CLUSTERFLAGS)
+
+cluster-down: build ## remove the cluster and everything that was made for it
+	@$(BIN)/dishmesh cluster down
 
 status: build ## show every process of the platform
 	@$(BIN)/dishmesh status

@@ -17,7 +17,10 @@ import (
 	"github.com/dishmesh/dishmesh/services/internal/web"
 )
 
+// The pages are made from the document, and what is embedded is read when the test is built: so one after the other.
+//
 //go:generate go test -run TestOpenAPI -update .
+//go:generate go test -run TestRenderedPages -update .
 
 const about = `The public API of Dishmesh, a food delivery platform. Everything enters at the gateway.
 

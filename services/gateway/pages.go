@@ -1,12 +1,10 @@
 package gateway
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
 	"fmt"
-	"html/template"
 	"net/http"
 	"reflect"
 	"strconv"
@@ -18,7 +16,7 @@ import (
 	"github.com/dishmesh/dishmesh/services/internal/web"
 )
 
-//go:embed pages
+//go:embed pages/rendered
 var pageFiles embed.FS
 
 // ProblemInfo explains a type of problem.
@@ -34,7 +32,7 @@ type ProblemList struct {
 	Problems []ProblemInfo `json:"problems"`
 }
 
-// page is an HTML page, made at the start. Its policy lets the browser run what stands in it and nothing else.
+// page is an HTML page. Its policy lets the browser run what stands in it and nothing else.
 type page struct {
 	body   []byte
 	policy string
@@ -60,49 +58,26 @@ func problemList() ProblemList {
 	return list
 }
 
+// newPages reads the pages. They are written by the test of the pages and not at the start: html/template calls methods by
+// name, for which the linker keeps every method of every type, and that is a third of the program.
 func newPages() (*pages, error) {
-	tmpl, err := template.ParseFS(pageFiles, "pages/*.html")
-	if err != nil {
-		return nil, fmt.Errorf("pages: %w", err)
-	}
-	style, err := pageFiles.ReadFile("pages/style.css")
-	if err != nil {
-		return nil, fmt.Errorf("pages: %w", err)
-	}
-	script, err := pageFiles.ReadFile("pages/landing.js")
-	if err != nil {
-		return nil, fmt.Errorf("pages: %w", err)
-	}
-	more, err := pageFiles.ReadFile("pages/docs.css")
-	if err != nil {
-		return nil, fmt.Errorf("pages: %w", err)
-	}
-	doc, err := newAPIDoc()
-	if err != nil {
-		return nil, fmt.Errorf("pages: %w", err)
-	}
-	render := func(name string, data map[string]any) page {
-		data["Style"] = template.CSS(style)
-		if name == "docs.html" {
-			data["Style"] = template.CSS(string(style) + string(more))
-		}
-		var b bytes.Buffer
-		if e := tmpl.ExecuteTemplate(&b, name, data); e != nil && err == nil {
+	var err error
+	read := func(name string) page {
+		b, e := pageFiles.ReadFile("pages/rendered/" + name)
+		if e != nil && err == nil {
 			err = fmt.Errorf("pages: %w", e)
 		}
-		return page{body: b.Bytes(), policy: policy(b.String())}
+		return page{body: b, policy: policy(string(b))}
 	}
-	p := &pages{
-		landing:  render("landing.html", map[string]any{"Routes": routeList().Routes, "Script": template.JS(script)}),
-		docs:     render("docs.html", map[string]any{"Doc": doc}),
-		problems: render("problems.html", map[string]any{"Problems": problemList().Problems}),
-		problem:  map[problem.Type]page{},
-	}
+	p := &pages{landing: read("landing.html"), docs: read("docs.html"), problems: read("problems.html"), problem: map[problem.Type]page{}}
 	for _, t := range problem.Types() {
-		p.problem[t] = render("problem.html", map[string]any{"Problem": problemInfo(t)})
+		p.problem[t] = read(problemFile(t))
 	}
 	return p, err
 }
+
+// problemFile is the name of the page of a type of problem.
+func problemFile(t problem.Type) string { return "problem-" + string(t) + ".html" }
 
 // policy is the Content-Security-Policy of a page: the hashes of its own style and script, and calls to its origin.
 func policy(html string) string {

@@ -86,7 +86,7 @@ func (c *Cluster) offlineSet(ctx context.Context) string {
 		return ""
 	}
 	if c.set == "" {
-		out, err := c.run.Run(ctx, tool.Command{Name: filepath.Join(c.cfg.Home, offlineBuild), Args: []string{"--where"}})
+		out, err := c.run.Run(ctx, tool.Command{Name: "bash", Args: []string{filepath.Join(c.cfg.Home, offlineBuild), "--where"}})
 		if err == nil {
 			c.set = strings.TrimSpace(string(out))
 		}
@@ -101,7 +101,7 @@ func (c *Cluster) stepOffline(ctx context.Context) (string, error) {
 	}
 	did := ""
 	if c.offlineSet(ctx) == "" {
-		out, err := c.run.Run(ctx, tool.Command{Name: filepath.Join(c.cfg.Home, offlineBuild),
+		out, err := c.run.Run(ctx, tool.Command{Name: "bash", Args: []string{filepath.Join(c.cfg.Home, offlineBuild)},
 			Line: func(line string) { c.report.Progress(strings.TrimPrefix(line, "offline: ")) }})
 		if err != nil {
 			return "", err
