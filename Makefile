@@ -18,7 +18,7 @@ SEEDS    ?= 1..200
 export CGO_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build servers generate contracts contracts-release up down status cluster cluster-down test test-all test-faults test-profiles test-cluster conformance unit e2e fuzz fuzz-tool race vet lint fmt-check cross clean
+.PHONY: help build tool servers generate contracts contracts-release up down tilt status test test-all test-faults test-profiles conformance unit e2e fuzz fuzz-tool race vet lint fmt-check cross clean cluster cluster-down test-cluster
 
 help: ## show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -26,6 +26,10 @@ help: ## show what can be made
 build: ## build the services and the dishmesh program into bin/
 	@mkdir -p $(BIN)
 	@go build -ldflags "$(LDFLAGS)" -o $(BIN)/ $(addprefix ./services/cmd/,$(SERVICES)) ./services/cmd/dishmesh
+
+tool: ## build the dishmesh program alone
+	@mkdir -p $(BIN)
+	@go build -ldflags "$(LDFLAGS)" -o $(BIN)/ ./services/cmd/dishmesh
 
 servers: ## fetch the servers of the other profiles: Kafka, Redis, RabbitMQ, PostgreSQL, MariaDB
 	@components/servers.sh
@@ -45,6 +49,9 @@ up: build ## build what is missing, run the platform and show a first order (UPF
 
 down: build ## stop the platform
 	@$(BIN)/dishmesh down
+
+tilt: tool ## work on the code with Tilt, on the kind cluster; it is made if it is not there
+	@tilt/tilt.sh up
 
 cluster: build ## make the kind cluster with Dapr, Istio and the ten services, or bring it up to date (CLUSTERFLAGS="--images offline")
 	@$(BIN)/dishmesh cluster up $(CLUSTERFLAGS)
@@ -71,6 +78,7 @@ test-faults: build ## kill, crash and hang processes by seed, stop the broker, a
 unit: ## run the unit and property tests
 	go test -vet=off -timeout 5m $$(go list ./services/... | grep -v /services/e2e)
 	go test -vet=off -tags acquirer_no_idempotency ./services/city/acquirer
+	cd services/internal/manifest && go test -mod=readonly -vet=off -count=1 ./...
 	cd components/runtime && go test -mod=readonly -trimpath -tags stablecomponents ./resources ./catalogue ./daprd/redisatomic ./daprd/rabbitconfirmed
 
 e2e: build ## run the end-to-end tests on the real platform
@@ -111,6 +119,7 @@ race: ## run the unit tests under the race detector
 
 vet: ## go vet
 	go vet ./services/...
+	cd services/internal/manifest && go vet -mod=readonly ./...
 
 lint: ## staticcheck, of the version that .ci/tools pins
 	go tool -modfile=.ci/tools/go.mod staticcheck ./services/...

@@ -28,7 +28,7 @@ const Name = analyticsapi.App
 
 // Config is what the service can be set to.
 type Config struct {
-	BatchWindow time.Duration `env:"BATCH_WINDOW" default:"100ms" help:"how long events of all topics are gathered to be written together; each partition of a topic waits for it, a tenth of it while events are more than a second old"`
+	BatchWindow time.Duration `env:"BATCH_WINDOW" default:"100ms" help:"the time between two writes of events at most, of all topics together, as long as none is more than a second old; it is five times what a write takes; those that come meanwhile are written together"`
 	BatchMax    int           `env:"BATCH_MAX" default:"64" help:"how many events are written together at most"`
 }
 

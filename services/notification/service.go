@@ -34,7 +34,7 @@ const Name = notificationapi.App
 type Config struct {
 	SendTimeout time.Duration `env:"SEND_TIMEOUT" default:"4s" help:"how long a provider of SMS or push may take to accept a message"`
 	KeepFor     time.Duration `env:"KEEP_FOR" default:"2160h" help:"how long a notification is remembered; its event must not be redelivered later than that"`
-	BatchWindow time.Duration `env:"BATCH_WINDOW" default:"25ms" help:"how long events are gathered to be read together, and again to be recorded together; each partition of a topic waits for it, a tenth of it while events are more than a second old"`
+	BatchWindow time.Duration `env:"BATCH_WINDOW" default:"40ms" help:"the time between two reads for events at most, and again between two records of them, as long as none is more than a second old; it is five times what one takes; those that come meanwhile are read or recorded together"`
 }
 
 // Service is the notification service.

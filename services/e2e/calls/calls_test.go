@@ -58,18 +58,19 @@ func testRecovery(t *testing.T, m *mesh) {
 	}
 }
 
-// A try is given up after 5 s. A call of a service has time for two of them; one that somebody waits for ends sooner.
+// A try is given up after 5 s. A call of a service has time for two of them, and when both pauses before the next come
+// out short it has just begun a third; one that somebody waits for ends sooner.
 func testTimeout(t *testing.T, m *mesh) {
 	for _, tt := range []struct {
 		name, caller string
 		within       time.Duration
 		least, most  time.Duration
-		tries        int
+		tries, more  int
 		problem      problem.Type
 	}{
-		{"saga", service, 0, 10 * time.Second, 14 * time.Second, 2, problem.Timeout},
-		{"somebody waits", service, 3 * time.Second, 3 * time.Second, 4900 * time.Millisecond, 1, problem.Timeout},
-		{"gateway", edge, 0, 5 * time.Second, 9 * time.Second, 1, problem.Unavailable},
+		{"saga", service, 0, 10 * time.Second, 14 * time.Second, 2, 1, problem.Timeout},
+		{"somebody waits", service, 3 * time.Second, 3 * time.Second, 4900 * time.Millisecond, 1, 0, problem.Timeout},
+		{"gateway", edge, 0, 5 * time.Second, 9 * time.Second, 1, 0, problem.Unavailable},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -79,8 +80,8 @@ func testTimeout(t *testing.T, m *mesh) {
 			err := c.Invoke(t.Context(), sidecar.Call{App: callee, Method: "POST", Path: path + "?hang=", Within: tt.within})
 			took := time.Since(began)
 			isProblem(t, err, tt.problem)
-			if got := m.callee.count(path); got != tt.tries {
-				t.Errorf("%d calls reached the callee, want %d", got, tt.tries)
+			if got := m.callee.count(path); got < tt.tries || got > tt.tries+tt.more {
+				t.Errorf("%d calls reached the callee, want %d to %d", got, tt.tries, tt.tries+tt.more)
 			}
 			if took < tt.least || took > tt.most {
 				t.Errorf("given up after %s, want %s to %s", took, tt.least, tt.most)

@@ -18,7 +18,7 @@ import (
 // What a run is told.
 var (
 	dataFlag   = flag.String("data", "", "data folder of a cluster that `dishmesh cluster up` made; without it every test is skipped")
-	plainFlag  = flag.String("plain", "http://localhost:8080", "address of the ingress without TLS")
+	plainFlag  = flag.String("plain", "http://dishmesh.localhost:8080", "address of the ingress without TLS")
 	proofFlag  = flag.String("proof", "", "file to write what was seen to; from a run of all tests")
 	commitFlag = flag.String("commit", "unknown", "commit that is tested, for the file")
 )

@@ -15,7 +15,8 @@ import (
 
 const window = 100 * time.Millisecond
 
-// An item waits for the window, less when it is late or the batch is full, and never for two windows.
+// Where a batch takes 10 ms, batches begin 50 ms apart, unless one is full or holds a late item; items that come within
+// 10 ms go together.
 func TestWaiting(t *testing.T) {
 	type arrival struct {
 		at, age time.Duration
@@ -25,14 +26,15 @@ func TestWaiting(t *testing.T) {
 		sizes    []int
 		took     []time.Duration
 	}{
-		"alone":          {[]arrival{{0, 0}}, []int{1}, []time.Duration{110}},
-		"together":       {[]arrival{{0, 0}, {40, 0}, {99, 0}}, []int{3}, []time.Duration{110, 70, 11}},
-		"one after":      {[]arrival{{0, 0}, {200, 0}}, []int{1, 1}, []time.Duration{110, 110}},
-		"full":           {[]arrival{{0, 0}, {10, 0}, {20, 0}, {30, 0}}, []int{4}, []time.Duration{40, 30, 20, 10}},
-		"during a batch": {[]arrival{{0, 0}, {105, 0}}, []int{1, 1}, []time.Duration{110, 110}},
+		"alone":          {[]arrival{{0, 0}}, []int{1}, []time.Duration{20}},
+		"together":       {[]arrival{{0, 0}, {5, 0}, {9, 0}}, []int{3}, []time.Duration{20, 15, 11}},
+		"one after":      {[]arrival{{0, 0}, {200, 0}}, []int{1, 1}, []time.Duration{20, 20}},
+		"under load":     {[]arrival{{0, 0}, {40, 0}, {55, 0}}, []int{1, 2}, []time.Duration{20, 30, 15}},
+		"full":           {[]arrival{{0, 0}, {1, 0}, {2, 0}, {3, 0}}, []int{4}, []time.Duration{13, 12, 11, 10}},
+		"during a batch": {[]arrival{{0, 0}, {15, 0}}, []int{1, 1}, []time.Duration{20, 55}},
 		"late":           {[]arrival{{0, 1001}, {5, 0}}, []int{2}, []time.Duration{20, 15}},
-		"one is late":    {[]arrival{{0, 0}, {50, 2000}}, []int{2}, []time.Duration{70, 20}},
-		"the clock ran":  {[]arrival{{0, -5000}}, []int{1}, []time.Duration{110}},
+		"one is late":    {[]arrival{{0, 0}, {25, 2000}}, []int{1, 1}, []time.Duration{20, 20}},
+		"the clock ran":  {[]arrival{{0, -5000}}, []int{1}, []time.Duration{20}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -42,6 +44,11 @@ func TestWaiting(t *testing.T) {
 					time.Sleep(10 * time.Millisecond) // the write; in a bubble it takes no time
 					return make([]error, len(items))
 				})
+				if err := q.Do(t.Context(), 0, time.Now()); err != nil { // so that it is known what a batch takes
+					t.Error(err)
+				}
+				sizes = nil
+				time.Sleep(window)
 				took := make([]time.Duration, len(tt.arrivals))
 				var all sync.WaitGroup
 				for i, a := range tt.arrivals {
@@ -64,6 +71,26 @@ func TestWaiting(t *testing.T) {
 			})
 		})
 	}
+}
+
+// However slow the store, batches need not begin further apart than the window.
+func TestWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var begun []time.Time
+		q := batch.New(window, 4, func(items []int) []error {
+			begun = append(begun, time.Now())
+			time.Sleep(40 * time.Millisecond)
+			return make([]error, len(items))
+		})
+		for range 3 {
+			if err := q.Do(t.Context(), 0, time.Now()); err != nil {
+				t.Error(err)
+			}
+		}
+		if got := begun[2].Sub(begun[1]); got != window {
+			t.Errorf("two batches began %v apart, want %v", got, window)
+		}
+	})
 }
 
 // Every item gets its own error, and more than a batch are done one batch after the other.
@@ -97,7 +124,10 @@ func TestErrors(t *testing.T) {
 
 func TestContextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := batch.New(window, 8, func(items []int) []error { return make([]error, len(items)) })
+		q := batch.New(window, 8, func(items []int) []error {
+			time.Sleep(window)
+			return make([]error, len(items))
+		})
 		ctx, cancel := context.WithTimeout(t.Context(), window/2)
 		defer cancel()
 		if err := q.Do(ctx, 1, time.Now()); !errors.Is(err, context.DeadlineExceeded) {

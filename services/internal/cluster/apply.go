@@ -94,7 +94,7 @@ func pinObject(object map[string]any, content map[string]string) error {
 			Template struct {
 				Metadata struct{ Annotations map[string]string }
 				Spec     struct {
-					InitContainers, Containers []struct{ Image string }
+					Containers []struct{ Image string }
 				}
 			}
 		}
@@ -111,10 +111,9 @@ func pinObject(object map[string]any, content map[string]string) error {
 			}
 		}
 	}
-	for _, list := range [][]struct{ Image string }{template.Spec.InitContainers, template.Spec.Containers} {
-		for _, container := range list {
-			pin(container.Image)
-		}
+	// A changed init container is no reason to start a store anew.
+	for _, container := range template.Spec.Containers {
+		pin(container.Image)
 	}
 	if template.Metadata.Annotations["dapr.io/enabled"] == "true" {
 		pin("dishmesh/daprd:" + DaprVersion)
@@ -142,12 +141,17 @@ func (c *Cluster) stepStores(ctx context.Context) (string, error) {
 	return "", c.applyOverlay(ctx, overlayData)
 }
 
-// stepServices applies everything of the platform.
+// stepServices applies everything of the platform, once the stores are there: a sidecar that doesn't find its store ends, and
+// is started again after longer and longer pauses.
 func (c *Cluster) stepServices(ctx context.Context) (string, error) {
+	if err := c.waitReady(ctx, NamespaceData); err != nil {
+		return "", err
+	}
 	return "", c.applyOverlay(ctx, overlayKind)
 }
 
-// stepMesh applies what the mesh is told.
+// stepMesh applies what the mesh is told, before there is anything in it: no proxy ever runs without its rules, and none
+// is told others while it starts.
 func (c *Cluster) stepMesh(ctx context.Context) (string, error) {
 	return "", c.applyOverlay(ctx, meshFolder)
 }

@@ -37,9 +37,6 @@ func ingress() release {
 
 // stepControlPlanes installs Dapr and Istio and waits until their webhooks answer.
 func (c *Cluster) stepControlPlanes(ctx context.Context) (string, error) {
-	if err := c.apply(ctx, c.overlays[kindManifests]); err != nil {
-		return "", fmt.Errorf("apply %s: %w", kindManifests, err)
-	}
 	var did []string
 	for _, r := range controlPlanes() {
 		c.report.Progress(r.name)

@@ -269,7 +269,7 @@ func (c *Cluster) save() error {
 }
 
 // URL is the address of the platform from this machine.
-func (c *Cluster) URL() string { return fmt.Sprintf("https://localhost:%d", c.cfg.HTTPSPort) }
+func (c *Cluster) URL() string { return fmt.Sprintf("https://dishmesh.localhost:%d", c.cfg.HTTPSPort) }
 
 // kubectl runs kubectl on the cluster.
 func (c *Cluster) kubectl(ctx context.Context, args ...string) ([]byte, error) {

@@ -43,8 +43,9 @@ type ownImage struct {
 
 func serviceRef(service string) string { return "dishmesh/" + service + ":dev" }
 
-// ownPrograms are built from services/cmd: the services and the tool, which in the cluster is the city.
-func ownPrograms() []string { return append(platform.Apps(), "dishmesh") }
+// ownPrograms are built from services/cmd: the services, the tool, which in the cluster is the city, and what Tilt has
+// beside a service that is edited.
+func ownPrograms() []string { return append(platform.Apps(), "dishmesh", "live") }
 
 // stepBuild builds our programs and their images, those that changed.
 func (c *Cluster) stepBuild(ctx context.Context) (string, error) {
@@ -268,7 +269,8 @@ func (c *Cluster) buildImage(ctx context.Context, img ownImage, content string) 
 	return nil
 }
 
-// stepLoad brings into the node what it lacks: the offline set's images and our own.
+// stepLoad brings into the node what it lacks: the offline set's images and our own. Each gets a label with its content
+// there, for an id is not the same in every version of docker and containerd.
 func (c *Cluster) stepLoad(ctx context.Context) (string, error) {
 	have, err := c.nodeImages(ctx)
 	if err != nil {
@@ -280,13 +282,9 @@ func (c *Cluster) stepLoad(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
-	ids, err := c.dockerIDs(ctx)
-	if err != nil {
-		return "", err
-	}
 	var changed []string
-	for ref := range c.content {
-		if have[ref] != ids[ref] {
+	for ref, content := range c.content {
+		if have[ref] != content {
 			changed = append(changed, ref)
 		}
 	}
@@ -296,6 +294,11 @@ func (c *Cluster) stepLoad(ctx context.Context) (string, error) {
 		args := slices.Concat([]string{"load", "docker-image", "--name", Name}, changed)
 		if _, err := c.run.Run(ctx, tool.Command{Name: "kind", Args: args}); err != nil {
 			return "", fmt.Errorf("load our images: %w", err)
+		}
+		for _, ref := range changed {
+			if err := c.labelInNode(ctx, ref, c.content[ref]); err != nil {
+				return "", err
+			}
 		}
 	}
 	switch {
@@ -307,45 +310,54 @@ func (c *Cluster) stepLoad(ctx context.Context) (string, error) {
 	return fmt.Sprintf("%d images, ours: %s", loaded+len(changed), strings.Join(changed, " ")), nil
 }
 
-// dockerIDs are the ids of our images in the docker daemon, by reference.
-func (c *Cluster) dockerIDs(ctx context.Context) (map[string]string, error) {
-	ids := map[string]string{}
-	for ref := range c.content {
-		out, err := c.docker(ctx, "image", "inspect", "--format", "{{.Id}}", ref)
-		if err != nil {
-			return nil, err
-		}
-		ids[ref] = strings.TrimSpace(string(out))
-	}
-	return ids, nil
+// inNode runs containerd's client in the node.
+func (c *Cluster) inNode(ctx context.Context, args ...string) ([]byte, error) {
+	return c.docker(ctx, slices.Concat([]string{"exec", nodeName, "ctr", "--namespace", "k8s.io", "images"}, args)...)
 }
 
-// nodeImages are the ids of the images in the node's containerd, by reference as people write it.
+func (c *Cluster) labelInNode(ctx context.Context, ref, content string) error {
+	if _, err := c.inNode(ctx, "label", canonical(ref), contentLabel+"="+content); err != nil {
+		return fmt.Errorf("label %s in the node: %w", ref, err)
+	}
+	return nil
+}
+
+// nodeImages are the contents of the images in the node that were loaded by this tool, by reference as people write it.
 func (c *Cluster) nodeImages(ctx context.Context) (map[string]string, error) {
-	out, err := c.docker(ctx, "exec", nodeName, "crictl", "images", "--output", "json")
+	out, err := c.inNode(ctx, "list")
 	if err != nil {
 		return nil, fmt.Errorf("list the node's images: %w", err)
 	}
-	return parseNodeImages(out)
+	return parseNodeImages(string(out)), nil
 }
 
-func parseNodeImages(out []byte) (map[string]string, error) {
-	var list struct {
-		Images []struct {
-			ID       string   `json:"id"`
-			RepoTags []string `json:"repoTags"`
-		} `json:"images"`
-	}
-	if err := json.Unmarshal(out, &list); err != nil {
-		return nil, fmt.Errorf("read the node's images: %w", err)
-	}
+// parseNodeImages reads the table that `ctr images list` prints: the reference comes first, the labels last.
+func parseNodeImages(table string) map[string]string {
 	have := map[string]string{}
-	for _, img := range list.Images {
-		for _, ref := range img.RepoTags {
-			have[familiar(ref)] = img.ID
+	for line := range strings.SplitSeq(table, "\n") {
+		fields := strings.Fields(line)
+		if len(fields) < 2 {
+			continue
+		}
+		for label := range strings.SplitSeq(fields[len(fields)-1], ",") {
+			if content, ok := strings.CutPrefix(label, contentLabel+"="); ok {
+				have[familiar(fields[0])] = content
+			}
 		}
 	}
-	return have, nil
+	return have
+}
+
+// canonical is a reference with the parts that docker leaves out.
+func canonical(ref string) string {
+	host, rest, found := strings.Cut(ref, "/")
+	switch {
+	case !found:
+		return "docker.io/library/" + ref
+	case strings.ContainsAny(host, ".:") || host == "localhost":
+		return host + "/" + rest
+	}
+	return "docker.io/" + ref
 }
 
 // familiar is a reference without the parts that docker leaves out.
@@ -379,6 +391,9 @@ func (c *Cluster) loadArchives(ctx context.Context, have map[string]string) (int
 		if _, err := c.run.Run(ctx, tool.Command{Name: "kind", Args: []string{"load", "image-archive", "--name", Name, real}}); err != nil {
 			return loaded, fmt.Errorf("load %s: %w", ref, err)
 		}
+		if err := c.labelInNode(ctx, ref, id); err != nil {
+			return loaded, err
+		}
 		loaded++
 	}
 	return loaded, nil
@@ -410,6 +425,6 @@ func archived(file string) (ref, id string, err error) {
 			return "", "", errors.New("the archive holds not exactly one image with one name")
 		}
 		digest := strings.TrimSuffix(filepath.Base(m[0].Config), ".json")
-		return m[0].RepoTags[0], "sha256:" + digest, nil
+		return m[0].RepoTags[0], digest, nil
 	}
 }

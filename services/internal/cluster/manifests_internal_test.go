@@ -40,6 +40,14 @@ kind: Service
 metadata: {name: order}
 ---
 apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: city}
+spec:
+  template:
+    spec:
+      containers: [{name: city, image: "dishmesh/dishmesh:dev"}]
+---
+apiVersion: apps/v1
 kind: Deployment
 metadata: {name: foreign}
 spec:
@@ -70,8 +78,8 @@ spec:
 			got[o.Metadata.Name] = pin
 		}
 	}
-	want := map[string]string{"order": "order:dev@aa daprd:" + DaprVersion + "@bb", "redis": "dishmesh:dev@cc"}
-	if diff := cmp.Diff(want, got); diff != "" || len(docs) != 4 {
+	want := map[string]string{"order": "order:dev@aa daprd:" + DaprVersion + "@bb", "city": "dishmesh:dev@cc"}
+	if diff := cmp.Diff(want, got); diff != "" || len(docs) != 5 {
 		t.Errorf("%d documents (-want +got):\n%s", len(docs), diff)
 	}
 }
@@ -161,7 +169,7 @@ func TestWorkloads(t *testing.T) {
 
 func TestTrouble(t *testing.T) {
 	const list = `{"items":[
-	{"metadata":{"name":"a","namespace":"dishmesh"},"status":{"containerStatuses":[{"name":"app","state":{"waiting":{"reason":"ImagePullBackOff","message":"no such image"}}}]}},
+	{"metadata":{"name":"a","namespace":"dishmesh","labels":{"controller-revision-hash":"a-1"}},"status":{"containerStatuses":[{"name":"app","state":{"waiting":{"reason":"ImagePullBackOff","message":"no such image"}}}]}},
 	{"metadata":{"name":"b","namespace":"dishmesh"},"status":{"containerStatuses":[{"name":"app","restartCount":5,"state":{"waiting":{"reason":"CrashLoopBackOff"}},"lastState":{"terminated":{"exitCode":1,"reason":"Error"}}}]}},
 	{"metadata":{"name":"c","namespace":"dishmesh"},"status":{"containerStatuses":[{"name":"app","restartCount":1,"state":{"waiting":{"reason":"CrashLoopBackOff"}}}]}},
 	{"metadata":{"name":"d","namespace":"dishmesh"},"status":{"conditions":[{"type":"PodScheduled","status":"False","reason":"Unschedulable","message":"Insufficient cpu"}]}},
@@ -170,19 +178,34 @@ func TestTrouble(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []trouble{{"dishmesh/a", "app", "ImagePullBackOff", "no such image"}, {"dishmesh/b", "app", "CrashLoopBackOff", "it ended with 1 Error"}, {"dishmesh/d", "", "Unschedulable", "Insufficient cpu"}}
+	want := []trouble{{"dishmesh/a", "app", "ImagePullBackOff", "no such image", "a-1"},
+		{"dishmesh/b", "app", "CrashLoopBackOff", "it ended with 1 Error", ""}, {"dishmesh/d", "", "Unschedulable", "Insufficient cpu", ""}}
 	if diff := cmp.Diff(want, all, cmp.AllowUnexported(trouble{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
 func TestNodeImages(t *testing.T) {
-	got, err := parseNodeImages([]byte(`{"images":[{"id":"sha256:1","repoTags":["docker.io/dishmesh/order:dev"]},{"id":"sha256:2","repoTags":["docker.io/library/redis:7","ghcr.io/dapr/sentry:1"]}]}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(map[string]string{"dishmesh/order:dev": "sha256:1", "redis:7": "sha256:2", "ghcr.io/dapr/sentry:1": "sha256:2"}, got); diff != "" {
+	const table = `REF                          TYPE                                      DIGEST   SIZE      PLATFORMS   LABELS
+docker.io/dishmesh/order:dev application/vnd.oci.image.manifest.v1+json sha256:1 14.5 MiB linux/amd64 dev.dishmesh.content=aa,io.cri-containerd.image=managed
+docker.io/library/redis:7    application/vnd.oci.image.manifest.v1+json sha256:2 98.1 MiB linux/amd64 dev.dishmesh.content=bb
+registry.k8s.io/pause:3.10   application/vnd.oci.image.manifest.v1+json sha256:3 1.0 MiB  linux/amd64 io.cri-containerd.image=managed
+sha256:3                     application/vnd.oci.image.manifest.v1+json sha256:3 1.0 MiB  linux/amd64 -
+`
+	if diff := cmp.Diff(map[string]string{"dishmesh/order:dev": "aa", "redis:7": "bb"}, parseNodeImages(table)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestReferences(t *testing.T) {
+	for short, long := range map[string]string{"redis:7": "docker.io/library/redis:7", "dishmesh/order:dev": "docker.io/dishmesh/order:dev",
+		"ghcr.io/dapr/sentry:1": "ghcr.io/dapr/sentry:1", "localhost:5000/x:1": "localhost:5000/x:1"} {
+		if got := canonical(short); got != long {
+			t.Errorf("canonical(%s) = %s, want %s", short, got, long)
+		}
+		if got := familiar(long); got != short {
+			t.Errorf("familiar(%s) = %s, want %s", long, got, short)
+		}
 	}
 }
 
@@ -214,5 +237,24 @@ func TestStepsAreTold(t *testing.T) {
 			t.Errorf("step %q is told twice or not at all", s.name)
 		}
 		seen[s.name] = true
+	}
+}
+
+// A broken pod of an older version of a StatefulSet is removed; one of the newest is given time, then reported.
+func TestTroubleOfAnOlderVersion(t *testing.T) {
+	const pods = `{"items":[{"metadata":{"name":"redis-0","namespace":"dishmesh-data","labels":{"controller-revision-hash":"redis-1"}},
+	"status":{"containerStatuses":[{"name":"redis","state":{"waiting":{"reason":"ImagePullBackOff","message":"no such image"}}}]}}]}`
+	for _, c := range []struct {
+		newest  string
+		deleted bool
+		want    string
+	}{{"redis-2", true, ""}, {"redis-1", false, "dishmesh-data/redis-0 redis: ImagePullBackOff no such image"}} {
+		cl, run := newFake(t, fakeMachine{}, answers{"kubectl get pods": pods, "kubectl delete pod redis-0 --namespace dishmesh-data": ""})
+		since := map[string]time.Time{"dishmesh-data/redis-0 redis": time.Now().Add(-hopeless)}
+		err := cl.checkTrouble(t.Context(), []string{NamespaceData}, []string{c.newest}, since)
+		checkError(t, err, c.want)
+		if deleted := len(run.ran) == 2; deleted != c.deleted {
+			t.Errorf("newest %s: ran %q", c.newest, run.ran)
+		}
 	}
 }

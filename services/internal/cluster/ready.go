@@ -24,6 +24,11 @@ type Workload struct {
 	Ready     int    `json:"ready"`
 	// Current is false while pods of an older version still run.
 	Current bool `json:"current"`
+	// Problem is why no pod can be made for it, such as a policy that refuses it.
+	Problem string `json:"problem,omitempty"`
+
+	// revision names the newest version of a StatefulSet's pods.
+	revision string
 }
 
 // IsReady reports whether as many pods as wanted are there, all of the newest version.
@@ -43,6 +48,7 @@ func parseWorkloads(out []byte) ([]Workload, error) {
 				ObservedGeneration, UpdatedReplicas, AvailableReplicas, Replicas               int
 				DesiredNumberScheduled, UpdatedNumberScheduled, NumberAvailable, ReadyReplicas int
 				CurrentRevision, UpdateRevision                                                string
+				Conditions                                                                     []struct{ Type, Status, Message string }
 			}
 		}
 	}
@@ -56,13 +62,18 @@ func parseWorkloads(out []byte) ([]Workload, error) {
 		if i.Spec.Replicas != nil {
 			w.Want = *i.Spec.Replicas
 		}
+		for _, cond := range s.Conditions {
+			if cond.Type == "ReplicaFailure" && cond.Status == "True" {
+				w.Problem = cond.Message
+			}
+		}
 		seen := s.ObservedGeneration >= i.Metadata.Generation
 		switch i.Kind {
 		case "DaemonSet":
 			w.Want, w.Ready = s.DesiredNumberScheduled, s.NumberAvailable
 			w.Current = seen && s.UpdatedNumberScheduled >= w.Want
 		case "StatefulSet":
-			w.Ready = s.ReadyReplicas
+			w.Ready, w.revision = s.ReadyReplicas, s.UpdateRevision
 			w.Current = seen && (s.UpdatedReplicas >= w.Want || s.CurrentRevision == s.UpdateRevision)
 		default:
 			w.Ready = s.AvailableReplicas
@@ -74,7 +85,7 @@ func parseWorkloads(out []byte) ([]Workload, error) {
 }
 
 // trouble is a pod that will hardly become ready by itself.
-type trouble struct{ pod, container, reason, message string }
+type trouble struct{ pod, container, reason, message, revision string }
 
 // parseTrouble finds such pods in `kubectl get pods -o json`.
 func parseTrouble(out []byte) ([]trouble, error) {
@@ -93,8 +104,11 @@ func parseTrouble(out []byte) ([]trouble, error) {
 	}
 	var list struct {
 		Items []struct {
-			Metadata struct{ Name, Namespace string }
-			Status   struct {
+			Metadata struct {
+				Name, Namespace string
+				Labels          map[string]string
+			}
+			Status struct {
 				InitContainerStatuses, ContainerStatuses []status
 				Conditions                               []struct{ Type, Status, Reason, Message string }
 			}
@@ -105,7 +119,7 @@ func parseTrouble(out []byte) ([]trouble, error) {
 	}
 	var all []trouble
 	for _, p := range list.Items {
-		name := p.Metadata.Namespace + "/" + p.Metadata.Name
+		name, revision := p.Metadata.Namespace+"/"+p.Metadata.Name, p.Metadata.Labels["controller-revision-hash"]
 		for _, cond := range p.Status.Conditions {
 			if cond.Type == "PodScheduled" && cond.Status == "False" && cond.Reason == "Unschedulable" {
 				all = append(all, trouble{pod: name, reason: "Unschedulable", message: cond.Message})
@@ -118,10 +132,10 @@ func parseTrouble(out []byte) ([]trouble, error) {
 			}
 			switch w.Reason {
 			case "ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError":
-				all = append(all, trouble{name, s.Name, w.Reason, w.Message})
+				all = append(all, trouble{name, s.Name, w.Reason, w.Message, revision})
 			case "CrashLoopBackOff":
 				if s.RestartCount >= 4 {
-					t := trouble{pod: name, container: s.Name, reason: w.Reason}
+					t := trouble{pod: name, container: s.Name, reason: w.Reason, revision: revision}
 					if end := s.LastState.Terminated; end != nil {
 						t.message = strings.TrimSpace(fmt.Sprintf("it ended with %d %s %s", end.ExitCode, end.Reason, end.Message))
 					}
@@ -135,6 +149,9 @@ func parseTrouble(out []byte) ([]trouble, error) {
 
 // stepReady waits until everything of the platform is ready.
 func (c *Cluster) stepReady(ctx context.Context) (string, error) {
+	if err := c.hurry(ctx); err != nil {
+		return "", err
+	}
 	if err := c.waitReady(ctx, namespaceDapr, namespaceIstio, NamespaceIngress, NamespaceData, NamespaceServices, NamespaceCity); err != nil {
 		return "", err
 	}
@@ -148,12 +165,37 @@ func (c *Cluster) stepReady(ctx context.Context) (string, error) {
 	return "", nil
 }
 
+// hurry removes the platform's pods that an earlier run left crashing: what they lacked is there now, and the kubelet would
+// try again only minutes later.
+func (c *Cluster) hurry(ctx context.Context) error {
+	out, err := c.kubectl(ctx, "get", "pods", "--namespace", NamespaceServices, "-o", "json")
+	if err != nil {
+		return err
+	}
+	all, err := parseTrouble(out)
+	if err != nil {
+		return err
+	}
+	var pods []string
+	for _, t := range all {
+		if _, pod, _ := strings.Cut(t.pod, "/"); t.reason == "CrashLoopBackOff" && !slices.Contains(pods, pod) {
+			pods = append(pods, pod)
+		}
+	}
+	if len(pods) == 0 {
+		return nil
+	}
+	_, err = c.kubectl(ctx, slices.Concat([]string{"delete", "pods", "--namespace", NamespaceServices, "--wait=false", "--ignore-not-found"}, pods)...)
+	return err
+}
+
 // waitReady waits for the workloads of some namespaces, shows how far they are, and gives up early where waiting is vain.
 func (c *Cluster) waitReady(ctx context.Context, namespaces ...string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, readyPatience, fmt.Errorf("not ready after %s", readyPatience))
 	defer cancel()
 	since := map[string]time.Time{}
 	progress := ""
+	var revisions []string
 	for {
 		out, err := c.kubectl(ctx, "get", "deployments,statefulsets,daemonsets", "--all-namespaces", "-o", "json")
 		if err == nil {
@@ -162,6 +204,13 @@ func (c *Cluster) waitReady(ctx context.Context, namespaces ...string) error {
 				return err
 			}
 			all = slices.DeleteFunc(all, func(w Workload) bool { return !slices.Contains(namespaces, w.Namespace) })
+			revisions = revisions[:0]
+			for _, w := range all {
+				revisions = append(revisions, w.revision)
+				if err := c.lasts(since, w.Namespace+"/"+w.Name, w.Problem); err != nil {
+					return err
+				}
+			}
 			waiting := slices.DeleteFunc(slices.Clone(all), Workload.IsReady)
 			if len(all) > 0 && len(waiting) == 0 {
 				return nil
@@ -171,7 +220,7 @@ func (c *Cluster) waitReady(ctx context.Context, namespaces ...string) error {
 		} else if ctx.Err() != nil {
 			return fmt.Errorf("%w: %s", err, progress)
 		}
-		if err := c.checkTrouble(ctx, namespaces, since); err != nil {
+		if err := c.checkTrouble(ctx, namespaces, revisions, since); err != nil {
 			return err
 		}
 		if err := pause(ctx, time.Second); err != nil {
@@ -180,8 +229,10 @@ func (c *Cluster) waitReady(ctx context.Context, namespaces ...string) error {
 	}
 }
 
-// checkTrouble fails for a pod that has been in trouble for long.
-func (c *Cluster) checkTrouble(ctx context.Context, namespaces []string, since map[string]time.Time) error {
+// checkTrouble fails for a pod that has been in trouble for long. One of an older version of a StatefulSet is removed: its
+// controller replaces pods that are ready and waits for others for ever
+// (https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#forced-rollback).
+func (c *Cluster) checkTrouble(ctx context.Context, namespaces, revisions []string, since map[string]time.Time) error {
 	out, err := c.kubectl(ctx, "get", "pods", "--all-namespaces", "-o", "json")
 	if err != nil {
 		return nil // an API server that is busy is asked again
@@ -194,6 +245,12 @@ func (c *Cluster) checkTrouble(ctx context.Context, namespaces []string, since m
 	for _, t := range all {
 		namespace, pod, _ := strings.Cut(t.pod, "/")
 		if !slices.Contains(namespaces, namespace) {
+			continue
+		}
+		if t.revision != "" && !slices.Contains(revisions, t.revision) {
+			if _, err := c.kubectl(ctx, "delete", "pod", pod, "--namespace", namespace, "--wait=false", "--ignore-not-found"); err != nil {
+				return err
+			}
 			continue
 		}
 		key := t.pod + " " + t.container
@@ -210,12 +267,29 @@ func (c *Cluster) checkTrouble(ctx context.Context, namespaces []string, since m
 		}
 	}
 	for key := range since {
-		if !still[key] {
+		if !still[key] && !strings.HasPrefix(key, workloadKey) {
 			delete(since, key)
 		}
 	}
 	return nil
 }
+
+// lasts fails for a workload whose problem has been there for long.
+func (c *Cluster) lasts(since map[string]time.Time, name, problem string) error {
+	key := workloadKey + name
+	switch now := c.now(); {
+	case problem == "":
+		delete(since, key)
+	case since[key].IsZero():
+		since[key] = now
+	case now.Sub(since[key]) >= hopeless:
+		return fmt.Errorf("%s: %s", name, problem)
+	}
+	return nil
+}
+
+// workloadKey sets workloads apart from pods among what is watched.
+const workloadKey = "workload "
 
 // describe is how far a number of workloads is, in one line.
 func describe(all, waiting []Workload) string {

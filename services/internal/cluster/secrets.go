@@ -125,8 +125,10 @@ func (c *Cluster) stepSecrets(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := c.apply(ctx, c.overlays[namespaces]); err != nil {
-		return "", fmt.Errorf("make the namespaces: %w", err)
+	for _, folder := range []string{kindManifests, namespaces} {
+		if err := c.apply(ctx, c.overlays[folder]); err != nil {
+			return "", fmt.Errorf("apply %s: %w", folder, err)
+		}
 	}
 	s, err := c.clusterSeed(ctx)
 	if err != nil {

@@ -32,9 +32,10 @@ func steps() []step {
 		{"secrets", "making certificates and secrets", (*Cluster).stepSecrets, false},
 		{"stores", "starting the broker and the stores", (*Cluster).stepStores, false},
 		{"mesh", "installing Dapr and Istio", (*Cluster).stepControlPlanes, false},
+		// Before the services: an Envoy whose clusters are taken away while it starts may wait for them for ever.
+		{"rules", "telling the mesh its rules", (*Cluster).stepMesh, false},
 		{"ingress", "installing the ingress", (*Cluster).stepIngress, false},
 		{"services", "starting the services", (*Cluster).stepServices, false},
-		{"rules", "telling the mesh its rules", (*Cluster).stepMesh, false},
 		{"ready", "waiting until all is ready", (*Cluster).stepReady, false},
 	}
 }

@@ -23,8 +23,10 @@ type before struct {
 	Forwarding string `json:"ip_forward"`
 	// Forward is the policy of the chain FORWARD.
 	Forward string `json:"forward_policy"`
-	// Docker tells that rules of a docker daemon were there already: they are then left alone.
-	Docker bool `json:"docker_rules"`
+	// Rules are what was there already, maybe another daemon's, by program: left alone.
+	Rules map[string]string `json:"rules"`
+	// Cgroups tells that there were control groups of containers.
+	Cgroups bool `json:"cgroups"`
 	// Bridge tells that docker0 was there already.
 	Bridge bool `json:"docker0"`
 }
@@ -47,7 +49,12 @@ func (d *daemon) remember(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the private docker daemon needs iptables: %w", err)
 	}
-	was.Forward, was.Docker = forwardPolicy(rules), strings.Contains(rules, ":DOCKER")
+	rules6, err := d.rules(ctx, "ip6tables-save")
+	if err != nil {
+		rules6 = "" // no IPv6 here
+	}
+	was.Rules = map[string]string{"iptables": rules, "ip6tables": rules6}
+	was.Forward, was.Cgroups = forwardPolicy(rules), len(cgroups()) > 0
 	was.Bridge = exists("/sys/class/net/docker0")
 	out, err := json.MarshalIndent(was, "", "  ")
 	if err != nil {
@@ -78,15 +85,22 @@ func forwardPolicy(save string) string {
 // ofDocker matches what names a chain or a bridge of docker in a rule.
 var ofDocker = regexp.MustCompile(`\bDOCKER[A-Z0-9-]*\b|\bdocker0\b|\bbr-[0-9a-f]{12}\b`)
 
-// undoRules are the calls of iptables, without its name, that remove what a docker daemon added: rules first, then the
-// chains that nothing refers to any more.
-func undoRules(save string) [][]string {
+// undoRules are the calls of iptables, without its name, that remove what a docker daemon added to what was there before:
+// rules first, then the chains that nothing refers to any more.
+func undoRules(before, save string) [][]string {
 	var rules, flush, drop [][]string
-	table := ""
+	had, table := map[string]bool{}, ""
+	for line := range strings.SplitSeq(before, "\n") {
+		if strings.HasPrefix(line, "*") {
+			table = line[1:]
+		}
+		had[table+" "+chainOrRule(line)] = true
+	}
 	for line := range strings.SplitSeq(save, "\n") {
 		switch {
 		case strings.HasPrefix(line, "*"):
 			table = line[1:]
+		case had[table+" "+chainOrRule(line)]:
 		case strings.HasPrefix(line, ":DOCKER"):
 			chain := strings.Fields(line[1:])[0]
 			flush = append(flush, []string{"-t", table, "-F", chain})
@@ -101,6 +115,15 @@ func undoRules(save string) [][]string {
 	return slices.Concat(rules, flush, drop)
 }
 
+// chainOrRule is a line of iptables-save without a chain's counters.
+func chainOrRule(line string) string {
+	if strings.HasPrefix(line, ":") {
+		chain, _, _ := strings.Cut(line, " ")
+		return chain
+	}
+	return line
+}
+
 // erase takes back what the stopped daemon left on the machine: rules, bridges, mounts, cgroups, and its folder.
 func (d *daemon) erase(ctx context.Context) error {
 	var was before
@@ -112,7 +135,7 @@ func (d *daemon) erase(ctx context.Context) error {
 		return fmt.Errorf("read how the machine was: %w", err)
 	}
 	var wrong []error
-	if err == nil && !was.Docker {
+	if err == nil {
 		wrong = append(wrong, d.eraseRules(ctx, was))
 	}
 	if err == nil && !was.Bridge && exists("/sys/class/net/docker0") {
@@ -123,7 +146,7 @@ func (d *daemon) erase(ctx context.Context) error {
 		wrong = append(wrong, os.WriteFile(forwarding, []byte("0\n"), 0o644))
 	}
 	wrong = append(wrong, unmountBelow(d.dir))
-	if err == nil && !was.Docker {
+	if err == nil && !was.Cgroups {
 		eraseCgroups()
 	}
 	wrong = append(wrong, os.RemoveAll(d.dir))
@@ -141,7 +164,7 @@ func (d *daemon) eraseRules(ctx context.Context, was before) error {
 		if err != nil {
 			continue
 		}
-		for _, args := range undoRules(save) {
+		for _, args := range undoRules(was.Rules[program], save) {
 			_, err := d.c.run.Run(ctx, tool.Command{Name: path, Args: args})
 			wrong = append(wrong, err)
 		}
@@ -189,10 +212,18 @@ func mountsBelow(mountinfo []byte, dir string) []string {
 	return points
 }
 
+// cgroups are the control groups that dockers make for containers.
+func cgroups() []string {
+	roots, _ := filepath.Glob("/sys/fs/cgroup/*/docker") // the pattern is well formed
+	if exists("/sys/fs/cgroup/docker") {
+		roots = append(roots, "/sys/fs/cgroup/docker")
+	}
+	return roots
+}
+
 // eraseCgroups removes the empty control groups that containers left.
 func eraseCgroups() {
-	roots, _ := filepath.Glob("/sys/fs/cgroup/*/docker") // the pattern is well formed
-	for _, root := range append(roots, "/sys/fs/cgroup/docker") {
+	for _, root := range cgroups() {
 		var dirs []string
 		_ = filepath.WalkDir(root, func(path string, e os.DirEntry, err error) error {
 			if err == nil && e.IsDir() {

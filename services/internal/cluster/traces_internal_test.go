@@ -31,7 +31,7 @@ COMMIT
 // What docker added goes, what others did stays.
 func TestUndoRules(t *testing.T) {
 	var got []string
-	for _, args := range undoRules(dockerRules) {
+	for _, args := range undoRules("", dockerRules) {
 		got = append(got, strings.Join(args, " "))
 	}
 	want := []string{
@@ -43,6 +43,11 @@ func TestUndoRules(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+	// Another daemon's, which were there before, stay too.
+	const another = "*nat\n:DOCKER - [7:7]\n-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER\n*filter\n:DOCKER-USER - [0:0]\n-A FORWARD -j DOCKER-USER\n"
+	if diff := cmp.Diff([][]string{strings.Fields("-t nat -D POSTROUTING -s 172.18.0.0/16 ! -o br-0123456789ab -j MASQUERADE")}, undoRules(another, dockerRules)); diff != "" {
+		t.Errorf("with another daemon (-want +got):\n%s", diff)
 	}
 	if got := forwardPolicy(dockerRules); got != "DROP" {
 		t.Errorf("policy %s", got)

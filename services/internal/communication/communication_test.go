@@ -64,10 +64,10 @@ func TestCallersAndCallees(t *testing.T) {
 
 func TestConnections(t *testing.T) {
 	seen := map[string]bool{}
-	known := append(communication.Services(), communication.Ingress)
+	known := append(communication.Services(), communication.Ingress, communication.Rights, communication.City)
 	for _, c := range communication.Connections() {
 		if !slices.Contains(known, c.From) {
-			t.Errorf("%s is no service", c.From)
+			t.Errorf("nobody is called %s", c.From)
 		}
 		if c.To.Name == "" || c.To.Namespace == "" || c.To.At() == 0 || len(c.To.Labels()) == 0 || c.Why == "" {
 			t.Errorf("%s: the place is not whole: %+v", c.From, c.To)

@@ -60,6 +60,8 @@ var (
 	push     = outside("push", 80, 8090)
 	mail     = outside("mail", 25, 2525)
 
+	ingress = Place{Namespace: IngressNamespace, Name: Ingress, Port: 443, Protocol: "TCP", Pods: map[string]string{"istio": Ingress}}
+
 	operator  = dapr("dapr-api", "dapr-operator", 443, 6500)
 	sentry    = dapr("dapr-sentry", "dapr-sentry", 443, 50001)
 	placement = dapr("dapr-placement-server", "dapr-placement-server", 50005, 0)
@@ -135,6 +137,26 @@ func ControlPlanes() []Connection {
 	)
 }
 
+// Names of what is no service and connects to something by itself.
+const (
+	Rights = "rights" // keeps topics, databases and users as they are declared (k8s/data/rights)
+	City   = "city"   // the outside world (k8s/city)
+)
+
+// Others is what those do that are no service: rights is a client of the servers that it looks after, the outside world
+// comes in as everybody else does.
+func Others() []Connection {
+	return []Connection{
+		{Rights, dns, "names"},
+		{Rights, dnsTCP, "names"},
+		{Rights, kafka, "topics, users and what they may"},
+		{Rights, postgres, "databases, users and what they may"},
+		{City, dns, "names"},
+		{City, dnsTCP, "names"},
+		{City, ingress, "kitchens and couriers use the public API"},
+	}
+}
+
 // Actors is what sidecars ask of each other by Dapr's own protocol: a saga that is carried by another replica of its
 // app. Nothing else goes from sidecar to sidecar.
 func Actors() []Connection {
@@ -155,5 +177,5 @@ func Connections() []Connection {
 		}
 		all = append(all, Connection{c.Caller, pods(c.Callee, port), "calls"})
 	}
-	return slices.Concat(all, Actors(), Data(), Outside(), ControlPlanes())
+	return slices.Concat(all, Actors(), Data(), Outside(), ControlPlanes(), Others())
 }

@@ -77,6 +77,9 @@ func routeRules(r resource) []string {
 		if h.Timeout == "" && h.Name != "live" {
 			complain(h, "has no end")
 		}
+		if h.Timeout != "" && h.Name == "live" { // 0s, which the API server refuses, would be the same as none
+			complain(h, "ends while somebody listens")
+		}
 		sum, destinations := 0, h.Mirrors
 		for _, d := range h.Route {
 			sum += d.Weight

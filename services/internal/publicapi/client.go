@@ -13,7 +13,9 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -70,6 +72,13 @@ func New(baseURL string, hc *http.Client, settings ...Setting) *Client {
 // never follows a redirect with a token.
 func NewHTTPClient() *http.Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.DialContext = dialLoopback(t.DialContext)
+	t.Proxy = func(r *http.Request) (*url.URL, error) {
+		if isLoopback(r.URL.Hostname()) {
+			return nil, nil
+		}
+		return http.ProxyFromEnvironment(r)
+	}
 	t.MaxIdleConns = 512
 	t.MaxIdleConnsPerHost = 512
 	t.DisableCompression = true // bodies are small and the gateway is near
@@ -78,6 +87,20 @@ func NewHTTPClient() *http.Client {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
+
+// dialLoopback connects as base does, and for names below .localhost to this machine, which not every resolver knows
+// (RFC 6761 §6.3).
+func dialLoopback(base func(ctx context.Context, network, address string) (net.Conn, error)) func(ctx context.Context, network, address string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		if host, port, err := net.SplitHostPort(address); err == nil && isLoopback(host) {
+			address = net.JoinHostPort("localhost", port)
+		}
+		return base(ctx, network, address)
+	}
+}
+
+// isLoopback reports whether a name is below .localhost, which is this machine and not a proxy's.
+func isLoopback(host string) bool { return strings.HasSuffix(strings.ToLower(host), ".localhost") }
 
 // Trusting is NewHTTPClient for a platform whose certificate was signed by an authority of its own, besides those that
 // the machine trusts. caFile holds its certificate in PEM form; "" adds none.
