@@ -78,7 +78,10 @@ func (t *T) note(why string) {
 	default:
 		e.Outcome = proof.Passed
 	}
-	book.Add(e)
+	e.Began, e.Commit = t.start, *commitFlag
+	if err := book.Add(e); err != nil {
+		t.Log(err)
+	}
 }
 
 func (t *T) because(text string) {
