@@ -8,6 +8,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/kube-aggregator/pkg/apis/apiregistration"
+	apiregistrationvalidation "k8s.io/kube-aggregator/pkg/apis/apiregistration/validation"
 	apipod "k8s.io/kubernetes/pkg/api/pod"
 	"k8s.io/kubernetes/pkg/apis/admissionregistration"
 	admissionvalidation "k8s.io/kubernetes/pkg/apis/admissionregistration/validation"
@@ -56,7 +58,7 @@ func (s *Schema) validate(d Document, obj runtime.Object) []string {
 
 func namespaced(kind string) bool {
 	switch kind {
-	case "Namespace", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "ClusterRole", "ClusterRoleBinding", "PriorityClass", "StorageClass", "PersistentVolume":
+	case "Namespace", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "ClusterRole", "ClusterRoleBinding", "PriorityClass", "StorageClass", "PersistentVolume", "APIService":
 		return false
 	}
 	return true
@@ -119,6 +121,8 @@ func validateInternal(obj runtime.Object) (field.ErrorList, bool) {
 		return rbacvalidation.ValidateClusterRoleBinding(o), true
 	case *scheduling.PriorityClass:
 		return schedulingvalidation.ValidatePriorityClass(o), true
+	case *apiregistration.APIService:
+		return apiregistrationvalidation.ValidateAPIService(o), true
 	case *storage.StorageClass:
 		return storagevalidation.ValidateStorageClass(o), true
 	}

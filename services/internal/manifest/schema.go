@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	apiregistration "k8s.io/kube-aggregator/pkg/apis/apiregistration/install"
 	admissionregistration "k8s.io/kubernetes/pkg/apis/admissionregistration/install"
 	apps "k8s.io/kubernetes/pkg/apis/apps/install"
 	autoscaling "k8s.io/kubernetes/pkg/apis/autoscaling/install"
@@ -48,7 +49,7 @@ func NewSchema(crds ...[]byte) (*Schema, error) {
 	s := &Schema{scheme: runtime.NewScheme(), custom: map[schema.GroupVersionKind]func() (*customKind, error){}}
 	for _, install := range []func(*runtime.Scheme){
 		core.Install, admissionregistration.Install, apps.Install, autoscaling.Install, batch.Install, networking.Install,
-		policy.Install, rbac.Install, scheduling.Install, storage.Install,
+		policy.Install, rbac.Install, scheduling.Install, storage.Install, apiregistration.Install,
 	} {
 		install(s.scheme)
 	}
