@@ -110,15 +110,22 @@ func openSite(ctx context.Context) (*site, error) {
 }
 
 // findKubectl takes the kubectl that the cluster was made with, where that was built, because the one on the PATH may be
-// too old for it.
+// too old for it: that of the newest offline set, or the one in the cache.
 func findKubectl() string {
-	if dir, err := os.UserCacheDir(); err == nil {
-		built := filepath.Join(dir, "dishmesh", "cluster", "bin", "kubectl")
-		if _, err := os.Stat(built); err == nil {
-			return built
+	found, newest := "kubectl", time.Time{}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return found
+	}
+	for _, pattern := range []string{"sets/*/bin/kubectl", "bin/kubectl"} {
+		built, _ := filepath.Glob(filepath.Join(dir, "dishmesh", "cluster", pattern)) // fails on bad patterns only
+		for _, path := range built {
+			if info, err := os.Stat(path); err == nil && info.ModTime().After(newest) {
+				found, newest = path, info.ModTime()
+			}
 		}
 	}
-	return "kubectl"
+	return found
 }
 
 // close takes away what the tests share.
