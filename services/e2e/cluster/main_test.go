@@ -24,6 +24,7 @@ var (
 	plainFlag  = flag.String("plain", "http://dishmesh.localhost:8080", "address of the ingress without TLS")
 	proofFlag  = flag.String("proof", "", "file to write what was seen to, and which tests were not run")
 	keepFlag   = flag.String("keep", "", "file that keeps what each test saw; what earlier runs kept there goes into -proof, the latest run of a test counts")
+	apartFlag  = flag.String("apart", "", "a service that somebody works on meanwhile: no test waits for it to be well, and the file says so")
 	commitFlag = flag.String("commit", "unknown", "commit that is tested, for the file")
 )
 

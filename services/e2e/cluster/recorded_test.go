@@ -35,6 +35,9 @@ func shows(t *testing.T, subject, claim string, files ...string) *T {
 	runningMu.Lock()
 	running = append(running, r)
 	runningMu.Unlock()
+	if *apartFlag != "" {
+		r.entry.Saw = append(r.entry.Saw, "somebody worked on "+*apartFlag+" meanwhile: nobody waited for it to be well")
+	}
 	t.Cleanup(r.end) // the first of the test's, so the last to run
 	here.well(r)
 	return r

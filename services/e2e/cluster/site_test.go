@@ -210,7 +210,7 @@ func (s *site) unwell(ctx context.Context) error {
 			return err
 		}
 		for _, d := range list.Items {
-			if !d.Ready() {
+			if !d.Ready() && (*apartFlag == "" || d.Metadata.Name != *apartFlag) {
 				return fmt.Errorf("%s/%s: %d of %d replicas are ready", namespace, d.Metadata.Name, d.Status.ReadyReplicas, d.Spec.Replicas)
 			}
 		}
@@ -220,7 +220,7 @@ func (s *site) unwell(ctx context.Context) error {
 		return err
 	}
 	for _, p := range pods {
-		if !p.Ready() {
+		if !p.Ready() && (*apartFlag == "" || p.Metadata.Labels["app"] != *apartFlag) {
 			return fmt.Errorf("pod %s is not ready", p.Metadata.Name)
 		}
 	}
