@@ -25,13 +25,13 @@ func TestIngressTLS(t *testing.T) {
 	if a := get(here.caller, here.url+"/v1/restaurants", ""); a.Status != http.StatusOK {
 		r.Errorf("with the authority of the cluster: %s, want 200", a)
 	}
-	strangers := probe.NewCaller(probe.Settings{Timeout: 5 * time.Second, Fresh: true})
+	strangers := outsider(probe.Settings{Timeout: 5 * time.Second, Fresh: true})
 	if a := get(strangers, here.url+"/v1/restaurants", ""); a.Failure != probe.BadTLS {
 		r.Errorf("without it: %s, want that the certificate is not trusted", a)
 	}
 	old := here.tls.Clone()
 	old.MinVersion, old.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
-	if a := get(probe.NewCaller(probe.Settings{Timeout: 5 * time.Second, TLS: old}), here.url, ""); a.Failure == "" {
+	if a := get(outsider(probe.Settings{Timeout: 5 * time.Second, TLS: old}), here.url, ""); a.Failure == "" {
 		r.Errorf("by TLS 1.1: %s, want no connection", a)
 	}
 	if a := get(here.caller, here.url+"/v1/restaurants", "elsewhere.example"); a.Status != http.StatusNotFound {
