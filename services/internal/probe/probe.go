@@ -93,6 +93,7 @@ type Settings struct {
 	TLS   *tls.Config // nil: the system's authorities
 	// Dial connects; nil: by the names as the resolver knows them.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	HTTP1 bool // speak HTTP/1.1 even with who knows HTTP/2
 	// BodyHead is how much of an answer is kept; 0: BodyHead.
 	BodyHead int64
 }
@@ -108,7 +109,7 @@ func NewCaller(s Settings) *Caller {
 	}
 	t := &http.Transport{
 		DialContext: c.settings.Dial, TLSClientConfig: s.TLS, DisableKeepAlives: s.Fresh,
-		MaxIdleConnsPerHost: 256, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true,
+		MaxIdleConnsPerHost: 256, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: !s.HTTP1,
 	}
 	c.http = &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	return c
