@@ -92,7 +92,7 @@ type Settings struct {
 	Fresh bool
 	TLS   *tls.Config // nil: the system's authorities
 	// Dial connects; nil: by the names as the resolver knows them.
-	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	Dial  func(ctx context.Context, network, address string) (net.Conn, error)
 	HTTP1 bool // speak HTTP/1.1 even with who knows HTTP/2
 	// BodyHead is how much of an answer is kept; 0: BodyHead.
 	BodyHead int64
