@@ -7,6 +7,8 @@
 //
 //	go test ./services/e2e/cluster -data .dishmesh            all of them, on the cluster of a data folder
 //	go test ./services/e2e/cluster -data .dishmesh -run Canary some of them
+//	… -keep FILE -proof k8s/PROOF.md                          what was seen by runs of some tests, each of which gave
+//	                                                          -keep; it names those that were not run
 //
 //	subject           file                 tests
 //	orders            orders_test.go       TestOrdersThroughTheIngress, TestLoadThroughTheIngress

@@ -25,13 +25,13 @@ func TestIngressTLS(t *testing.T) {
 	if a := get(here.caller, here.url+"/v1/restaurants", ""); a.Status != http.StatusOK {
 		r.Errorf("with the authority of the cluster: %s, want 200", a)
 	}
-	strangers := probe.NewCaller(probe.Settings{Timeout: 5 * time.Second, Fresh: true})
+	strangers := outsider(probe.Settings{Timeout: 5 * time.Second, Fresh: true})
 	if a := get(strangers, here.url+"/v1/restaurants", ""); a.Failure != probe.BadTLS {
 		r.Errorf("without it: %s, want that the certificate is not trusted", a)
 	}
 	old := here.tls.Clone()
 	old.MinVersion, old.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
-	if a := get(probe.NewCaller(probe.Settings{Timeout: 5 * time.Second, TLS: old}), here.url, ""); a.Failure == "" {
+	if a := get(outsider(probe.Settings{Timeout: 5 * time.Second, TLS: old}), here.url, ""); a.Failure == "" {
 		r.Errorf("by TLS 1.1: %s, want no connection", a)
 	}
 	if a := get(here.caller, here.url+"/v1/restaurants", "elsewhere.example"); a.Status != http.StatusNotFound {
@@ -47,12 +47,25 @@ func TestIngressTLS(t *testing.T) {
 // TestIngressLimits is how large a request may be.
 func TestIngressLimits(t *testing.T) {
 	r := shows(t, "ingress", "Requests that are too large end at the edge.", "mesh/ingress/size-limits.yaml")
+	// Envoy answers large headers of HTTP/1.1, and of HTTP/2 it resets the stream.
+	large := with(here.raw("", http.MethodGet, "/v1/restaurants", nil), "X-Large", strings.Repeat("x", 20<<10))
+	first := here.tls.Clone()
+	first.NextProtos = []string{"http/1.1"}
+	if a := outsider(probe.Settings{Timeout: 5 * time.Second, TLS: first, HTTP1: true}).Do(r.Context(), large); a.Status != http.StatusRequestHeaderFieldsTooLarge {
+		r.Errorf("a header of 20 KiB by HTTP/1.1: %s, want 431", a)
+	} else {
+		r.Saw("a header of 20 KiB by HTTP/1.1: %d", a.Status)
+	}
+	if a := here.caller.Do(r.Context(), large); !strings.Contains(a.Detail, "stream error") || !strings.Contains(a.Detail, "received from peer") {
+		r.Errorf("a header of 20 KiB by HTTP/2: %s, want that the edge resets the stream", a)
+	} else {
+		r.Saw("a header of 20 KiB by HTTP/2: the edge resets the stream")
+	}
 	for _, c := range []struct {
 		what string
 		q    probe.Request
 		want int
 	}{
-		{"a header of 20 KiB", with(here.raw("", http.MethodGet, "/v1/restaurants", nil), "X-Large", strings.Repeat("x", 20<<10)), http.StatusRequestHeaderFieldsTooLarge},
 		{"a body of 200 KiB", here.raw("", http.MethodPost, "/v1/tokens", map[string]string{"email": strings.Repeat("x", 200<<10)}), http.StatusRequestEntityTooLarge},
 		{"a body of 100 KiB, which the gateway refuses itself", here.raw("", http.MethodPost, "/v1/tokens", map[string]string{"email": strings.Repeat("x", 100<<10)}), http.StatusRequestEntityTooLarge},
 	} {

@@ -5,8 +5,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -19,7 +22,9 @@ import (
 var (
 	dataFlag   = flag.String("data", "", "data folder of a cluster that `dishmesh cluster up` made; without it every test is skipped")
 	plainFlag  = flag.String("plain", "http://dishmesh.localhost:8080", "address of the ingress without TLS")
-	proofFlag  = flag.String("proof", "", "file to write what was seen to; from a run of all tests")
+	proofFlag  = flag.String("proof", "", "file to write what was seen to, and which tests were not run")
+	keepFlag   = flag.String("keep", "", "file that keeps what each test saw; what earlier runs kept there goes into -proof, the latest run of a test counts")
+	apartFlag  = flag.String("apart", "", "a service that somebody works on meanwhile: no test waits for it to be well, and the file says so")
 	commitFlag = flag.String("commit", "unknown", "commit that is tested, for the file")
 )
 
@@ -52,6 +57,12 @@ func run(m *testing.M) int {
 	defer stop()
 	began := time.Now()
 	var err error
+	if *keepFlag != "" {
+		if err := book.Open(*keepFlag); err != nil {
+			fmt.Fprintln(os.Stderr, "cluster:", err)
+			return 1
+		}
+	}
 	if here, err = openSite(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "cluster:", err)
 		return 1
@@ -101,10 +112,37 @@ func writeProof(began time.Time) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	text := book.Markdown(proof.Run{Began: began, Took: time.Since(began), Commit: *commitFlag, Place: here.describe(ctx), Command: "make test-cluster"}, subjects)
+	tests, err := allTests(ctx)
+	if err != nil {
+		return err
+	}
+	text := book.Markdown(proof.Run{Began: began, Took: time.Since(began), Commit: *commitFlag, Place: here.describe(ctx), Command: "make test-cluster", Tests: tests}, subjects)
 	if err := os.WriteFile(*proofFlag, []byte(text), 0o644); err != nil {
 		return fmt.Errorf("what was seen can't be written: %w", err)
 	}
 	fmt.Println("cluster: what was seen is in", filepath.Clean(*proofFlag))
 	return nil
+}
+
+// allTests are the names of the tests that need a cluster, by what the test program itself lists and doc.go tells.
+func allTests(ctx context.Context) ([]string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	listed, err := exec.CommandContext(ctx, self, "-test.list", ".").Output()
+	if err != nil {
+		return nil, fmt.Errorf("the tests can't be listed: %w", err)
+	}
+	doc, err := os.ReadFile("doc.go")
+	if err != nil {
+		return nil, err
+	}
+	var tests []string
+	for _, name := range strings.Fields(string(listed)) {
+		if regexp.MustCompile(`\b` + name + `\b`).Match(doc) {
+			tests = append(tests, name)
+		}
+	}
+	return tests, nil
 }

@@ -299,12 +299,6 @@ func (s *site) daprToken(t *T, app string) string {
 	return s.secret(t, communication.Namespace, app+"-dapr-token", "token")
 }
 
-// appToken gives the token that opens an app's port.
-func (s *site) appToken(t *T, app string) string {
-	t.Helper()
-	return s.secret(t, communication.Namespace, app+"-app-token", "token")
-}
-
 // secret reads one value of a Secret.
 func (s *site) secret(t *T, namespace, name, key string) string {
 	t.Helper()

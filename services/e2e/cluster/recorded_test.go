@@ -35,6 +35,9 @@ func shows(t *testing.T, subject, claim string, files ...string) *T {
 	runningMu.Lock()
 	running = append(running, r)
 	runningMu.Unlock()
+	if *apartFlag != "" {
+		r.entry.Saw = append(r.entry.Saw, "somebody worked on "+*apartFlag+" meanwhile: nobody waited for it to be well")
+	}
 	t.Cleanup(r.end) // the first of the test's, so the last to run
 	here.well(r)
 	return r
@@ -78,7 +81,10 @@ func (t *T) note(why string) {
 	default:
 		e.Outcome = proof.Passed
 	}
-	book.Add(e)
+	e.Began, e.Commit = t.start, *commitFlag
+	if err := book.Add(e); err != nil {
+		t.Log(err)
+	}
 }
 
 func (t *T) because(text string) {

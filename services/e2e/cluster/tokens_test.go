@@ -84,7 +84,7 @@ func TestTokens(t *testing.T) {
 		{"no token, for what needs none", here.raw("", http.MethodGet, "/v1/restaurants", nil), http.StatusOK, false},
 		{"a token of somebody else's key", me(forge(r, p.token, func(*userapi.Claims) {})), http.StatusUnauthorized, true},
 		{"such a token of an operator", me(forge(r, p.token, func(c *userapi.Claims) { c.Role = web.RoleOperator })), http.StatusUnauthorized, true},
-		{"a token for another API", me(forge(r, p.token, func(c *userapi.Claims) { c.Audience = jwt.ClaimStrings{"elsewhere"} })), http.StatusUnauthorized, true},
+		{"a token for another API", me(forge(r, p.token, func(c *userapi.Claims) { c.Audience = jwt.ClaimStrings{"elsewhere"} })), http.StatusForbidden, true}, // Envoy looks at the audience first, and says so
 		{"a token whose role was changed", me(tampered(r, p.token)), http.StatusUnauthorized, true},
 		{"a token without signature", me(unsigned(p.token)), http.StatusUnauthorized, true},
 		{"no token at all in the header", me("nonsense"), http.StatusUnauthorized, true},

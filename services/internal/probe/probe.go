@@ -91,6 +91,9 @@ type Settings struct {
 	// Fresh makes every call on a connection of its own: a rule that was just changed counts for new connections first.
 	Fresh bool
 	TLS   *tls.Config // nil: the system's authorities
+	// Dial connects; nil: by the names as the resolver knows them.
+	Dial  func(ctx context.Context, network, address string) (net.Conn, error)
+	HTTP1 bool // speak HTTP/1.1 even with who knows HTTP/2
 	// BodyHead is how much of an answer is kept; 0: BodyHead.
 	BodyHead int64
 }
@@ -101,9 +104,12 @@ func NewCaller(s Settings) *Caller {
 		s.BodyHead = BodyHead
 	}
 	c := &Caller{settings: s}
+	if c.settings.Dial == nil {
+		c.settings.Dial = c.dialer.DialContext
+	}
 	t := &http.Transport{
-		DialContext: c.dialer.DialContext, TLSClientConfig: s.TLS, DisableKeepAlives: s.Fresh,
-		MaxIdleConnsPerHost: 256, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true,
+		DialContext: c.settings.Dial, TLSClientConfig: s.TLS, DisableKeepAlives: s.Fresh,
+		MaxIdleConnsPerHost: 256, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: !s.HTTP1,
 	}
 	c.http = &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	return c
@@ -128,7 +134,7 @@ func (c *Caller) do(ctx context.Context, r Request, a *Answer) error {
 		return err
 	}
 	if addr, ok := strings.CutPrefix(r.URL, "tcp://"); ok {
-		conn, err := c.dialer.DialContext(ctx, "tcp", addr)
+		conn, err := c.settings.Dial(ctx, "tcp", addr)
 		if err != nil {
 			return err
 		}

@@ -3,7 +3,12 @@
 package proof
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -37,19 +42,74 @@ type Entry struct {
 	Outcome Outcome
 	Why     []string // what failed, or why it was skipped
 	Took    time.Duration
+	Began   time.Time
+	Commit  string // that was tested
 }
 
 // Book gathers entries. It is safe for use by several goroutines.
 type Book struct {
 	mu      sync.Mutex
 	entries []Entry
+	earlier []Entry // of runs before this one
+	kept    string  // file, "" if nothing is kept
 }
 
-// Add puts an entry in.
-func (b *Book) Add(e Entry) {
+// Open has the book keep its entries in a file, one a line, and take in those of earlier runs. They count in what is
+// written, not in Count.
+func (b *Book) Open(file string) error {
+	raw, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("what earlier runs saw can't be read: %w", err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.kept = file
+	for dec := json.NewDecoder(bytes.NewReader(raw)); dec.More(); {
+		var e Entry
+		if err := dec.Decode(&e); err != nil {
+			return fmt.Errorf("what earlier runs saw, %s: %w", file, err)
+		}
+		b.earlier = append(b.earlier, e)
+	}
+	return nil
+}
+
+// Add puts an entry in, and into the file, if the book has one.
+func (b *Book) Add(e Entry) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.entries = append(b.entries, e)
+	if b.kept == "" {
+		return nil
+	}
+	line, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(b.kept, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return fmt.Errorf("what a test saw can't be kept: %w", err)
+	}
+	_, err = f.Write(append(line, '\n'))
+	return errors.Join(err, f.Close())
+}
+
+// latest are the entries, with those of earlier runs; of each test the last.
+func (b *Book) latest() []Entry {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var last []Entry
+	for _, e := range slices.Concat(b.earlier, b.entries) {
+		last = append(slices.DeleteFunc(last, func(x Entry) bool { return x.Test == e.Test }), e)
+	}
+	return last
+}
+
+// several tells whether some entries are of other runs than this one.
+func (b *Book) several() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.earlier) > 0
 }
 
 // Count says how many entries ended in a way.
@@ -73,14 +133,14 @@ type Run struct {
 	Place []Figure
 	// Command is what makes another run.
 	Command string
+	// Tests are all there are, so that the document can name those that were not run. Nil: nothing is said of it.
+	Tests []string
 }
 
 // Markdown is the document: the run, all tests in a table, then each subject, in the order in which they are given.
 // Subjects that are not given follow.
 func (b *Book) Markdown(r Run, subjects []string) string {
-	b.mu.Lock()
-	entries := slices.Clone(b.entries)
-	b.mu.Unlock()
+	entries := b.latest()
 	rank := func(e Entry) int {
 		if i := slices.Index(subjects, e.Subject); i >= 0 {
 			return i
@@ -90,12 +150,42 @@ func (b *Book) Markdown(r Run, subjects []string) string {
 	slices.SortStableFunc(entries, func(x, y Entry) int { return rank(x) - rank(y) })
 
 	var w strings.Builder
-	fmt.Fprintf(&w, "# What was seen on the cluster\n\nWritten by `%s` from one run, and not by hand.\n\n", r.Command)
-	fmt.Fprintf(&w, "Run of %s, commit %s, %s. %d tests: %d passed, %d failed, %d skipped.\n\n", r.Began.UTC().Format("2006-01-02 15:04 UTC"),
-		r.Commit, span(r.Took), len(entries), b.Count(Passed), b.Count(Failed), b.Count(Skipped))
+	count := func(o Outcome) (n int) {
+		for _, e := range entries {
+			if e.Outcome == o {
+				n++
+			}
+		}
+		return n
+	}
+	several := b.several()
+	if several {
+		fmt.Fprintf(&w, "# What was seen on the cluster\n\nWritten by the tests of `%s`, run one by one on one cluster, the last run of each, and not by hand.\n\n", r.Command)
+		began, ended := r.Began, r.Began
+		for i, e := range entries {
+			if i == 0 || e.Began.Before(began) {
+				began = e.Began
+			}
+			if end := e.Began.Add(e.Took); i == 0 || end.After(ended) {
+				ended = end
+			}
+		}
+		fmt.Fprintf(&w, "Runs from %s to %s. ", began.UTC().Format("2006-01-02 15:04"), ended.UTC().Format("15:04 UTC"))
+	} else {
+		fmt.Fprintf(&w, "# What was seen on the cluster\n\nWritten by `%s` from one run, and not by hand.\n\n", r.Command)
+		fmt.Fprintf(&w, "Run of %s, commit %s, %s. ", r.Began.UTC().Format("2006-01-02 15:04 UTC"), r.Commit, span(r.Took))
+	}
+	fmt.Fprintf(&w, "%d tests: %d passed, %d failed, %d skipped.\n\n", len(entries), count(Passed), count(Failed), count(Skipped))
+	if missing := notRun(r.Tests, entries); len(missing) > 0 {
+		fmt.Fprintf(&w, "**Not run, so not proven here** (%d of %d): `%s`.\n\n", len(missing), len(r.Tests), strings.Join(missing, "`, `"))
+	}
 	table(&w, []string{"where", ""}, r.Place, func(f Figure) []string { return []string{f.What, f.Value} })
-	table(&w, []string{"subject", "test", "shows", "", "took"}, entries, func(e Entry) []string {
-		return []string{e.Subject, "`" + e.Test + "`", e.Claim, string(e.Outcome), span(e.Took)}
+	table(&w, []string{"subject", "test", "shows", "", "took", "at", "commit"}, entries, func(e Entry) []string {
+		row := []string{e.Subject, "`" + e.Test + "`", e.Claim, string(e.Outcome), span(e.Took), "", ""}
+		if several {
+			row[5], row[6] = e.Began.UTC().Format("15:04"), e.Commit
+		}
+		return row
 	})
 	subject := ""
 	for _, e := range entries {
@@ -106,6 +196,16 @@ func (b *Book) Markdown(r Run, subjects []string) string {
 		e.write(&w)
 	}
 	return strings.TrimRight(w.String(), "\n") + "\n"
+}
+
+// notRun are the tests of which no entry tells.
+func notRun(tests []string, entries []Entry) (missing []string) {
+	for _, name := range tests {
+		if !slices.ContainsFunc(entries, func(e Entry) bool { return e.Test == name }) {
+			missing = append(missing, name)
+		}
+	}
+	return missing
 }
 
 func (e Entry) write(w *strings.Builder) {

@@ -72,7 +72,7 @@ func New(baseURL string, hc *http.Client, settings ...Setting) *Client {
 // never follows a redirect with a token.
 func NewHTTPClient() *http.Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.DialContext = dialLoopback(t.DialContext)
+	t.DialContext = DialLoopback(t.DialContext)
 	t.Proxy = func(r *http.Request) (*url.URL, error) {
 		if isLoopback(r.URL.Hostname()) {
 			return nil, nil
@@ -88,9 +88,9 @@ func NewHTTPClient() *http.Client {
 	}
 }
 
-// dialLoopback connects as base does, and for names below .localhost to this machine, which not every resolver knows
+// DialLoopback connects as base does, and for names below .localhost to this machine, which not every resolver knows
 // (RFC 6761 §6.3).
-func dialLoopback(base func(ctx context.Context, network, address string) (net.Conn, error)) func(ctx context.Context, network, address string) (net.Conn, error) {
+func DialLoopback(base func(ctx context.Context, network, address string) (net.Conn, error)) func(ctx context.Context, network, address string) (net.Conn, error) {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		if host, port, err := net.SplitHostPort(address); err == nil && isLoopback(host) {
 			address = net.JoinHostPort("localhost", port)

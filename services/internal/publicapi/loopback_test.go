@@ -19,7 +19,7 @@ func TestLoopback(t *testing.T) {
 	} {
 		var got string
 		stop := errors.New("far enough")
-		dial := dialLoopback(func(_ context.Context, _, address string) (net.Conn, error) {
+		dial := DialLoopback(func(_ context.Context, _, address string) (net.Conn, error) {
 			got = address
 			return nil, stop
 		})
