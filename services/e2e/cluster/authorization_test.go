@@ -179,9 +179,10 @@ func TestAuthorization(t *testing.T) {
 }
 
 // TestForeignNamespace calls every service from a namespace that is in the mesh, with an account of the gateway's name.
-// No Sidecar or NetworkPolicy keeps it from trying there.
+// Where NetworkPolicies are enforced, they stop it before the mesh does (its own proxy says 503); elsewhere it is the
+// mesh's policies, and the figure says which.
 func TestForeignNamespace(t *testing.T) {
-	r := shows(t, "authorization", "An account of the right name in another namespace of the mesh gets nowhere.", "mesh/authorization", "mesh/default-deny.yaml")
+	r := shows(t, "authorization", "An account of the right name in another namespace of the mesh gets nowhere.", "k8s/base/networkpolicies.yaml", "mesh/authorization", "mesh/default-deny.yaml")
 	from := here.foreign(r, foreignNamespace)
 	var requests []probe.Request
 	for _, c := range communication.Calls() {

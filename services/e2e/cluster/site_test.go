@@ -264,6 +264,7 @@ func (s *site) describe(ctx context.Context) []proof.Figure {
 	}
 	if nodes, err := s.Nodes(ctx); err == nil && len(nodes) > 0 {
 		i := nodes[0].Status.NodeInfo
+		i.KernelVersion, _, _ = strings.Cut(i.KernelVersion, "-") // what follows is the builder's own
 		add("Kubernetes", fmt.Sprintf("%s, %s, %d node, kernel %s", i.KubeletVersion, i.ContainerRuntimeVersion, len(nodes), i.KernelVersion))
 	}
 	for _, at := range []struct{ what, namespace, deployment string }{{"Dapr", communication.DaprNamespace, "dapr-operator"}, {"Istio", communication.IstioNamespace, "istiod"}} {

@@ -45,6 +45,17 @@ func TestWorkflowCodeChange(t *testing.T) {
 	began := time.Now()
 	r.Cleanup(func() { here.setImage(r, "order", was) })
 	here.setImage(r, "order", nextOrder)
+	// The old pod may keep its sagas until it has ended, and takes them on as it knows how.
+	r.Eventually(rolloutWithin, "the old release has ended", func() error {
+		pods, err := here.Pods(r.Context(), communication.Namespace, "app=order")
+		if err != nil {
+			return err
+		}
+		if len(pods) != 1 {
+			return fmt.Errorf("%d pods", len(pods))
+		}
+		return nil
+	})
 	r.Figure("rollout of the new release", fmt.Sprintf("%.0f s", time.Since(began).Seconds()), "")
 	for _, o := range []orderapi.Order{before, past} {
 		now, err := p.Order(r.Context(), o.ID)

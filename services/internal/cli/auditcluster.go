@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/dishmesh/dishmesh/services/city"
 	"github.com/dishmesh/dishmesh/services/internal/audit"
@@ -91,7 +92,17 @@ func clusterAuditConfig(ctx context.Context, dir string, cluster kubectl.Cluster
 		return cfg, done, err
 	}
 	undo = append(undo, func() { _ = os.RemoveAll(files) }) // a folder for temporary files
+	// The customers' journal outlives clusters: what was promised before this one was there is none of its orders.
+	var first struct {
+		Metadata struct {
+			CreationTimestamp time.Time `json:"creationTimestamp"`
+		} `json:"metadata"`
+	}
+	if err := cluster.Get(ctx, &first, "namespace", "kube-system"); err != nil {
+		return cfg, done, err
+	}
 	cfg = auditOf(stores, layout, files)
+	cfg.Since = first.Metadata.CreationTimestamp
 	cfg.Fetch = func(ctx context.Context) error { return fetchCity(ctx, cluster, files) }
 	return cfg, done, nil
 }

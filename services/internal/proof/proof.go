@@ -105,6 +105,20 @@ func (b *Book) latest() []Entry {
 	return last
 }
 
+// failedBefore counts, by test, the runs before the last one that failed.
+func (b *Book) failedBefore() map[string]int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	failed, last := map[string]int{}, map[string]Outcome{}
+	for _, e := range slices.Concat(b.earlier, b.entries) {
+		if last[e.Test] == Failed {
+			failed[e.Test]++
+		}
+		last[e.Test] = e.Outcome
+	}
+	return failed
+}
+
 // several tells whether some entries are of other runs than this one.
 func (b *Book) several() bool {
 	b.mu.Lock()
@@ -158,7 +172,7 @@ func (b *Book) Markdown(r Run, subjects []string) string {
 		}
 		return n
 	}
-	several := b.several()
+	several, failed := b.several(), b.failedBefore()
 	if several {
 		fmt.Fprintf(&w, "# What was seen on the cluster\n\nWritten by the tests of `%s`, run one by one on one cluster, the last run of each, and not by hand.\n\n", r.Command)
 		began, ended := r.Began, r.Began
@@ -180,10 +194,13 @@ func (b *Book) Markdown(r Run, subjects []string) string {
 		fmt.Fprintf(&w, "**Not run, so not proven here** (%d of %d): `%s`.\n\n", len(missing), len(r.Tests), strings.Join(missing, "`, `"))
 	}
 	table(&w, []string{"where", ""}, r.Place, func(f Figure) []string { return []string{f.What, f.Value} })
-	table(&w, []string{"subject", "test", "shows", "", "took", "at", "commit"}, entries, func(e Entry) []string {
-		row := []string{e.Subject, "`" + e.Test + "`", e.Claim, string(e.Outcome), span(e.Took), "", ""}
+	table(&w, []string{"subject", "test", "shows", "", "took", "at", "commit", "failed before"}, entries, func(e Entry) []string {
+		row := []string{e.Subject, "`" + e.Test + "`", e.Claim, string(e.Outcome), span(e.Took), "", "", ""}
 		if several {
 			row[5], row[6] = e.Began.UTC().Format("15:04"), e.Commit
+		}
+		if n := failed[e.Test]; n > 0 {
+			row[7] = fmt.Sprint(n)
 		}
 		return row
 	})
