@@ -116,7 +116,7 @@ func (d *daemon) start(ctx context.Context) error {
 			_ = cmd.Process.Signal(syscall.SIGTERM) // it may have gone meanwhile
 			return fmt.Errorf("the private docker daemon does not answer after a minute: %s", d.lastLine())
 		case <-ctx.Done():
-			_ = cmd.Process.Signal(syscall.SIGTERM)
+			_ = cmd.Process.Signal(syscall.SIGTERM) // likewise
 			<-ended
 			return context.Cause(ctx)
 		}

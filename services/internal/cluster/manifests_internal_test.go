@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -256,5 +257,15 @@ func TestTroubleOfAnOlderVersion(t *testing.T) {
 		if deleted := len(run.ran) == 2; deleted != c.deleted {
 			t.Errorf("newest %s: ran %q", c.newest, run.ran)
 		}
+	}
+}
+
+// An Envoy whose clusters are taken away while it starts may wait for them for ever.
+func TestRulesBeforeServices(t *testing.T) {
+	at := func(name string) int {
+		return slices.IndexFunc(steps(), func(s step) bool { return s.name == name })
+	}
+	if rules, services := at("rules"), at("services"); rules < 0 || rules > services {
+		t.Errorf("the rules are step %d, the services %d", rules, services)
 	}
 }

@@ -107,7 +107,7 @@ type container struct {
 func startContainer(t *testing.T, sent string) *container {
 	t.Helper()
 	if _, err := os.Stat("/proc/self/exe"); err != nil {
-		t.Skip("needs /proc")
+		t.Skip("a container's first process finds itself below /proc, which this system has not: run it on Linux")
 	}
 	// Not 127.0.0.1: who dials a free port from there can be connected to itself.
 	listener, err := net.Listen("tcp", "127.0.0.2:0")
