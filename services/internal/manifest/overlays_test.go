@@ -58,8 +58,9 @@ func kustomizations(t *testing.T) (folders, components []string) {
 			folders = append(folders, folder)
 		}
 	}
-	if !slices.Contains(folders, overlay) || !slices.Contains(folders, mesh) {
-		t.Fatalf("%s and %s are not among %v", overlay, mesh, folders)
+	folders = append(folders, mesh) // so are the mesh's rules, which production takes in
+	if !slices.Contains(folders, overlay) || !slices.Contains(folders, production) {
+		t.Fatalf("%s and %s are not among %v", overlay, production, folders)
 	}
 	return folders, components
 }
@@ -112,7 +113,7 @@ func makeStates(t *testing.T) []state {
 	folders, components := kustomizations(t)
 	for _, folder := range folders {
 		switch {
-		case folder == production: // what the mesh is told there, who runs it decides
+		case folder == production: // it has the mesh's rules in it
 			out = append(out, state{folder, built(t, folder).objects})
 		case path.Dir(folder) == path.Dir(overlay):
 			out = append(out, state{folder, slices.Concat(built(t, folder).objects, rules)})
@@ -214,6 +215,36 @@ func TestReferences(t *testing.T) {
 		names = append(names, topic.Name)
 	}
 	each(t, func(s state) []string { return manifest.References(s.objects, names) })
+}
+
+func TestAddresses(t *testing.T) {
+	each(t, func(s state) []string { return manifest.Addresses(s.objects) })
+}
+
+// TestProductionHasTheMeshsRules compares with those of the overlay of this machine. What differs is names and ports.
+func TestProductionHasTheMeshsRules(t *testing.T) {
+	provider := []string{"spec.hosts[0]", "spec.http[0].route[0].destination.host"}
+	report(t, manifest.Carried(built(t, production).objects, built(t, mesh).objects, map[string][]string{
+		"Gateway dishmesh-ingress/edge":            {"spec.servers[0].hosts"},
+		"Gateway dishmesh-ingress/plain":           {"spec.servers[0].hosts"},
+		"VirtualService dishmesh-ingress/edge":     {"spec.hosts"},
+		"VirtualService dishmesh-ingress/redirect": {"spec.hosts", "spec.http[0].redirect.port"},
+		"ServiceEntry dishmesh/acquirer":           {"spec.hosts[0]", "spec.ports[0].targetPort"},
+		"ServiceEntry dishmesh/sms":                {"spec.hosts[0]", "spec.ports[0].targetPort"},
+		"ServiceEntry dishmesh/push":               {"spec.hosts[0]", "spec.ports[0].targetPort"},
+		"ServiceEntry dishmesh/mail":               {"spec.hosts[0]", "spec.ports[0].number"},
+		"VirtualService dishmesh/acquirer":         provider,
+		"VirtualService dishmesh/sms":              provider,
+		"VirtualService dishmesh/push":             provider,
+		"Sidecar dishmesh/payment":                 {"spec.egress[0].hosts[2]"},
+		"Sidecar dishmesh/notification":            {"spec.egress[0].hosts[5]", "spec.egress[0].hosts[6]", "spec.egress[0].hosts[7]"},
+	}))
+}
+
+// TestProductionEncryptsOnTheWayOut: whatever is sent to a port of TLS in the clear would be read on its way. Port 80 of an
+// address outside is asked within the pod only.
+func TestProductionEncryptsOnTheWayOut(t *testing.T) {
+	report(t, manifest.Encrypted(built(t, production).objects))
 }
 
 func TestPods(t *testing.T) {
