@@ -36,6 +36,8 @@ func steps() []step {
 		{"rules", "telling the mesh its rules", (*Cluster).stepMesh, false},
 		{"ingress", "installing the ingress", (*Cluster).stepIngress, false},
 		{"services", "starting the services", (*Cluster).stepServices, false},
+		// Before the wait: what is wanted no more may never get ready.
+		{"prune", "removing what left the manifests", (*Cluster).stepPrune, false},
 		{"ready", "waiting until all is ready", (*Cluster).stepReady, false},
 	}
 }
