@@ -221,32 +221,6 @@ func TestAddresses(t *testing.T) {
 	each(t, func(s state) []string { return manifest.Addresses(s.objects) })
 }
 
-// TestProductionHasTheMeshsRules compares with those of the overlay of this machine. What differs is names and ports.
-func TestProductionHasTheMeshsRules(t *testing.T) {
-	provider := []string{"spec.hosts[0]", "spec.http[0].route[0].destination.host"}
-	report(t, manifest.Carried(built(t, production).objects, built(t, mesh).objects, map[string][]string{
-		"Gateway dishmesh-ingress/edge":            {"spec.servers[0].hosts"},
-		"Gateway dishmesh-ingress/plain":           {"spec.servers[0].hosts"},
-		"VirtualService dishmesh-ingress/edge":     {"spec.hosts"},
-		"VirtualService dishmesh-ingress/redirect": {"spec.hosts", "spec.http[0].redirect.port"},
-		"ServiceEntry dishmesh/acquirer":           {"spec.hosts[0]", "spec.ports[0].targetPort"},
-		"ServiceEntry dishmesh/sms":                {"spec.hosts[0]", "spec.ports[0].targetPort"},
-		"ServiceEntry dishmesh/push":               {"spec.hosts[0]", "spec.ports[0].targetPort"},
-		"ServiceEntry dishmesh/mail":               {"spec.hosts[0]", "spec.ports[0].number"},
-		"VirtualService dishmesh/acquirer":         provider,
-		"VirtualService dishmesh/sms":              provider,
-		"VirtualService dishmesh/push":             provider,
-		"Sidecar dishmesh/payment":                 {"spec.egress[0].hosts[2]"},
-		"Sidecar dishmesh/notification":            {"spec.egress[0].hosts[5]", "spec.egress[0].hosts[6]", "spec.egress[0].hosts[7]"},
-	}))
-}
-
-// TestProductionEncryptsOnTheWayOut: whatever is sent to a port of TLS in the clear would be read on its way. Port 80 of an
-// address outside is asked within the pod only.
-func TestProductionEncryptsOnTheWayOut(t *testing.T) {
-	report(t, manifest.Encrypted(built(t, production).objects))
-}
-
 func TestPods(t *testing.T) {
 	// A folder of the node belongs to root at first; own gives it away.
 	exempt := []string{"dishmesh-data/kafka/own", "dishmesh-data/redis/own", "dishmesh-data/postgres/own", "dishmesh-city/city/own"}
@@ -302,26 +276,4 @@ func declared(s state) []communication.Connection {
 		all = append(all, communication.Connection{From: "keda-operator", To: kafka, Why: "how far groups are"})
 	}
 	return all
-}
-
-// outside is the map where broker, stores and the outside world are servers elsewhere: 192.0.2.7 stands for those of the
-// company, 203.0.113.7 for acquirer and providers.
-func outside(all []communication.Connection) []communication.Connection {
-	out := slices.DeleteFunc(slices.Clone(all), func(c communication.Connection) bool {
-		return c.To.Namespace == communication.DataNamespace || c.To.Namespace == communication.CityNamespace ||
-			c.From == communication.Rights || c.From == communication.City
-	})
-	add := func(address string, port int, services ...string) {
-		for _, s := range services {
-			out = append(out, communication.Connection{From: s, To: communication.Place{Name: address, Port: port, Protocol: "TCP"}})
-		}
-	}
-	add("192.0.2.7", 9093, communication.Services()...)
-	add("192.0.2.7", 6379, "gateway", "menu", "pricing", "restaurant", "delivery")
-	add("192.0.2.7", 5432, "user", "analytics")
-	add("192.0.2.7", 26257, "order", "payment")
-	add("192.0.2.7", 27017, "notification")
-	add("203.0.113.7", 443, "payment", "notification")
-	add("203.0.113.7", 587, "notification")
-	return out
 }
