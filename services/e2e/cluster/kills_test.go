@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,16 +31,18 @@ func (s *site) onePod(t *T, namespace, app string) kubectl.Pod {
 // 30 s (components/README.md), and then for their own next try. That it ends, and ends right, is what the tests want.
 var inTheEnd = []string{"--patience", "3m", "--timeout", "3m"}
 
-// harm does something to services one after the other while orders are placed, and wants all of them to end well. It waits
-// for each service to be well again before the next one.
-func harm(t *T, apps []string, orders int, do func(app string)) {
+// harm does something to services, some at once, group after group, while orders are placed, and wants all of them to end
+// well. It waits for all to be well again before the next group.
+func harm(t *T, groups [][]string, orders int, do func(app string)) {
 	t.Helper()
 	placed := here.background(t, orders, 6, inTheEnd...)
-	for _, app := range apps {
-		do(app)
+	for _, group := range groups {
+		for _, app := range group {
+			do(app)
+		}
 		start := time.Now()
-		t.Eventually(wellWithin, app+" is well again", func() error { return here.unwell(t.Context()) })
-		t.Figure(app+" is well again after", fmt.Sprintf("%.0f s", time.Since(start).Seconds()), "")
+		t.Eventually(wellWithin, strings.Join(group, ", ")+" are well again", func() error { return here.unwell(t.Context()) })
+		t.Figure(strings.Join(group, ", ")+": well again after", fmt.Sprintf("%.0f s", time.Since(start).Seconds()), "")
 	}
 	ended(t, placed())
 	here.auditGreen(t)
@@ -46,8 +50,8 @@ func harm(t *T, apps []string, orders int, do func(app string)) {
 
 // TestPodsKilled removes a pod of every service without any notice.
 func TestPodsKilled(t *testing.T) {
-	r := shows(t, "kills", "A pod of every service dies without notice, under load: every order ends, every account balances.")
-	harm(r, communication.Services(), 120, func(app string) {
+	r := shows(t, "kills", "A pod of every service dies without notice, two services at once, under load: every order ends, every account balances.")
+	harm(r, slices.Collect(slices.Chunk(communication.Services(), 2)), 60, func(app string) {
 		pod := here.onePod(r, communication.Namespace, app).Metadata.Name
 		// The kubelet gives it no time; the API server forgets it at once.
 		if _, err := here.Run(r.Context(), "delete", "pod", "-n", communication.Namespace, pod, "--grace-period=0", "--force"); err != nil {
@@ -97,7 +101,7 @@ func TestSidecarsKilled(t *testing.T) {
 	for _, container := range []string{"daprd", "istio-proxy", "app"} {
 		r.Saw("killed: %s of order, payment and delivery", container)
 	}
-	harm(r, []string{"order", "payment", "delivery"}, 90, func(app string) {
+	harm(r, [][]string{{"order"}, {"payment"}, {"delivery"}}, 60, func(app string) {
 		for _, container := range []string{"daprd", "istio-proxy", "app"} {
 			here.sigkill(r, here.onePod(r, communication.Namespace, app), container)
 			r.Eventually(wellWithin, app+" is well again", func() error { return here.unwell(r.Context()) })
@@ -109,7 +113,7 @@ func TestSidecarsKilled(t *testing.T) {
 func TestServersKilled(t *testing.T) {
 	r := shows(t, "kills", "Redis, PostgreSQL and Kafka die by SIGKILL, one by one, under load: what was acknowledged is still there, every order ends, every account balances.",
 		"k8s/data/redis", "k8s/data/postgres", "k8s/data/kafka")
-	harm(r, []string{"redis", "postgres", "kafka"}, 90, func(app string) {
+	harm(r, [][]string{{"redis"}, {"postgres"}, {"kafka"}}, 40, func(app string) {
 		here.sigkill(r, here.onePod(r, communication.DataNamespace, app), app)
 		r.Eventually(wellWithin, app+" is ready again", func() error {
 			pods, err := here.Pods(r.Context(), communication.DataNamespace, "app="+app)

@@ -12,7 +12,7 @@ import (
 
 // measured are the ways of one call, from a pod of the tests to an echo server.
 var measured = []struct {
-	what, namespace, pod, url string
+	what, namespace, app, url string
 	why                       string
 }{
 	{"direct", "dishmesh-proof-plain", "caller", "http://echo.dishmesh-proof-plain:8080/", "kube-proxy and the echo server"},
@@ -36,14 +36,16 @@ func TestLatency(t *testing.T) {
 		r.Fatal(err)
 	}
 	for _, namespace := range []string{"dishmesh-proof-plain", "dishmesh-proof-meshed"} {
-		if _, err := here.Run(r.Context(), "wait", "-n", namespace, "pod", "--all", "--for", "condition=Ready", "--timeout", "180s"); err != nil {
-			r.Fatal(err)
+		for _, app := range []string{"echo", "dapr-echo", "caller", "dapr-caller"} {
+			if err := here.RolledOut(r.Context(), namespace, "deployment/"+app, rolloutWithin); err != nil {
+				r.Fatal(err)
+			}
 		}
 	}
 	const calls = 2000
 	var direct probe.Latency
 	for i, m := range measured {
-		from := place{m.what, kubectl.Container{Namespace: m.namespace, Pod: m.pod, Name: withMesh}}
+		from := place{m.what, kubectl.Container{Namespace: m.namespace, Pod: "deployment/" + m.app, Name: withMesh}}
 		r.Eventually(2*time.Minute, m.what+": there is a way", func() error {
 			answers, err := here.tryAll(r.Context(), from, []probe.Request{{URL: m.url}})
 			if err == nil && answers[0].Status != 200 {
@@ -66,23 +68,27 @@ func TestLatency(t *testing.T) {
 
 // echoNamespace is a namespace with an echo server and a caller, each without and with Dapr's sidecar.
 func echoNamespace(name, injection string) string {
-	pod := func(pod, annotations, args string) string {
+	// By Deployments: Dapr gives a sidecar only to pods that a controller makes.
+	deployment := func(app, annotations, args string) string {
 		return fmt.Sprintf(`
-apiVersion: v1
-kind: Pod
-metadata:
-  name: %[1]s
-  namespace: %[2]s
-  labels: {app: %[1]s}
-  annotations: {traffic.sidecar.istio.io/excludeOutboundPorts: "443,50005,50006"%[3]s}
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: %[1]s, namespace: %[2]s}
 spec:
-  terminationGracePeriodSeconds: 1
-  containers:
-    - name: %[4]s
-      image: %[5]s
-      imagePullPolicy: IfNotPresent
-      command: [%[6]s, probe, %[7]s]
----`, pod, name, annotations, withMesh, probeImage, probeProgram, args)
+  replicas: 1
+  selector: {matchLabels: {app: %[1]s}}
+  template:
+    metadata:
+      labels: {app: %[1]s}
+      annotations: {traffic.sidecar.istio.io/excludeOutboundPorts: "443,50005,50006"%[3]s}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+        - name: %[4]s
+          image: %[5]s
+          imagePullPolicy: IfNotPresent
+          command: [%[6]s, probe, %[7]s]
+---`, app, name, annotations, withMesh, probeImage, probeProgram, args)
 	}
 	dapr := func(id string, port string) string {
 		return `, dapr.io/enabled: "true", dapr.io/app-id: ` + id + `, dapr.io/app-port: "` + port + `", dapr.io/sidecar-seccomp-profile-type: RuntimeDefault`
@@ -104,8 +110,8 @@ kind: HTTPEndpoint
 metadata: {name: echo-endpoint, namespace: %[1]s}
 spec: {baseUrl: "http://echo.%[1]s.svc.cluster.local:8080"}
 ---`, name, injection) +
-		pod("echo", "", "serve") + pod("dapr-echo", dapr("dapr-echo", "8080"), "serve") +
-		pod("caller", "", "wait") + pod("dapr-caller", dapr("dapr-caller", "8081"), `serve, --addr, ":8081"`)
+		deployment("echo", "", "serve") + deployment("dapr-echo", dapr("dapr-echo", "8080"), "serve") +
+		deployment("caller", "", "wait") + deployment("dapr-caller", dapr("dapr-caller", "8081"), `serve, --addr, ":8081"`)
 }
 
 // openPolicy lets everybody in the measured namespace ask anything: the mesh allows nothing by default.

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -211,15 +212,14 @@ func (s *site) well(t *T) {
 
 // unwell says what is not ready, or nothing.
 func (s *site) unwell(ctx context.Context) error {
-	for _, namespace := range []string{communication.Namespace, communication.DataNamespace, communication.CityNamespace, communication.IngressNamespace} {
-		var list kubectl.List[kubectl.Deployment]
-		if err := s.Get(ctx, &list, "deployments,statefulsets", "-n", namespace); err != nil {
-			return err
-		}
-		for _, d := range list.Items {
-			if !d.Ready() && (*apartFlag == "" || d.Metadata.Name != *apartFlag) {
-				return fmt.Errorf("%s/%s: %d of %d replicas are ready", namespace, d.Metadata.Name, d.Status.ReadyReplicas, d.Spec.Replicas)
-			}
+	var list kubectl.List[kubectl.Deployment]
+	if err := s.Get(ctx, &list, "deployments,statefulsets", "--all-namespaces"); err != nil {
+		return err
+	}
+	ours := []string{communication.Namespace, communication.DataNamespace, communication.CityNamespace, communication.IngressNamespace}
+	for _, d := range list.Items {
+		if slices.Contains(ours, d.Metadata.Namespace) && !d.Ready() && (*apartFlag == "" || d.Metadata.Name != *apartFlag) {
+			return fmt.Errorf("%s/%s: %d of %d replicas are ready", d.Metadata.Namespace, d.Metadata.Name, d.Status.ReadyReplicas, d.Spec.Replicas)
 		}
 	}
 	pods, err := s.Pods(ctx, communication.Namespace, "")
