@@ -37,12 +37,13 @@ servers: ## fetch the servers of the other profiles: Kafka, Redis, RabbitMQ, Pos
 generate: ## write the code that follows from the protobuf contracts
 	go generate ./services/...
 
-contracts: ## check the contracts: buf lint, buf breaking against the last release, generated code, recorded samples
+contracts: ## check the contracts: buf lint, buf and oasdiff against the last release, generated code, recorded samples
 	@$(BUF) --version >/dev/null # built once, which takes some minutes
 	go test -vet=off ./services/internal/contract/...
 
 contracts-release: contracts ## keep the contracts of today as those of the last release
 	$(BUF) build --exclude-source-info -o services/internal/contract/released.binpb
+	cp services/openapi.yaml services/internal/contract/released.openapi.yaml
 
 up: build ## build what is missing, run the platform and show a first order (UPFLAGS="--time-scale 0" for flags)
 	@$(BIN)/dishmesh up --order $(UPFLAGS)

@@ -88,6 +88,9 @@ func build(d *run.Deps, cfg Config, now func() time.Time) (*Service, error) {
 	if cfg.TrustedProxies < 0 {
 		errs = append(errs, fmt.Errorf("TRUSTED_PROXIES=%d: must not be negative", cfg.TrustedProxies))
 	}
+	if cfg.LiveMaxAge < 0 {
+		errs = append(errs, fmt.Errorf("LIVE_MAX_AGE=%s: must not be negative (0: none is too old)", cfg.LiveMaxAge))
+	}
 	if cfg.StreamAge < time.Second {
 		errs = append(errs, fmt.Errorf("LIVE_STREAM_AGE=%s: must be at least 1s", cfg.StreamAge))
 	}

@@ -177,33 +177,3 @@ func TestAuthorization(t *testing.T) {
 	r.Figure("calls of the map that arrive, of 10 accounts", fmt.Sprint(allowed), "all")
 	r.Figure("other calls that are refused", fmt.Sprint(refused), "all")
 }
-
-// TestForeignNamespace calls every service from a namespace that is in the mesh, with an account of the gateway's name.
-// Where NetworkPolicies are enforced, they stop it before the mesh does (its own proxy says 503); elsewhere it is the
-// mesh's policies, and the figure says which.
-func TestForeignNamespace(t *testing.T) {
-	r := shows(t, "authorization", "An account of the right name in another namespace of the mesh gets nowhere.", "k8s/base/networkpolicies.yaml", "mesh/authorization", "mesh/default-deny.yaml")
-	from := here.foreign(r, foreignNamespace)
-	var requests []probe.Request
-	for _, c := range communication.Calls() {
-		if c.Caller == communication.Gateway {
-			requests = append(requests, direct(c.Callee, c.Requests[0].Method, sample(c.Requests[0].Path)))
-		}
-	}
-	requests = append(requests, direct(communication.Gateway, http.MethodGet, "/v1/restaurants"))
-	how := map[string]int{}
-	for _, a := range here.askAll(r, from, requests) {
-		if !blocked(a) {
-			r.Errorf("%s: %s, want that it is refused", from.name, a)
-		}
-		switch {
-		case denied(a):
-			how["denied by policy"]++
-		case a.Failure != "":
-			how[a.Failure]++
-		default:
-			how[fmt.Sprint(a.Status)]++
-		}
-	}
-	r.Saw("%d calls of %d services: %v", len(requests), len(requests), how)
-}

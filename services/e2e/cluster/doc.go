@@ -14,11 +14,13 @@
 //	orders            orders_test.go       TestOrdersThroughTheIngress, TestLoadThroughTheIngress
 //	ingress           edge_test.go         TestIngressTLS, TestIngressLimits, TestIngressRateLimit
 //	                  tokens_test.go       TestTokens, TestExpiredToken
-//	authorization     authorization_test.go TestMutualTLS, TestAuthorization, TestForeignNamespace
+//	authorization     authorization_test.go TestMutualTLS, TestAuthorization
+//	                  foreign_test.go      TestForeignNamespace
 //	network           network_test.go      TestNetworkPolicies, TestOutsiders, TestEgress
 //	canary            canary_test.go       TestCanaryEastWest, TestCanaryNorthSouth, TestMirror
 //	                  shared_test.go       TestCanarySharesStateAndEvents
 //	faults            faults_test.go       TestFaultsByHeader, TestAbortedCallsAreSurvived, TestDelayedCallsAreSurvived
+//	                  outlier_test.go      TestOutlierEjection
 //	scaling           scale_test.go        TestAutoscaling
 //	change            rollout_test.go      TestRollingUpdates
 //	                  workflow_test.go     TestWorkflowCodeChange

@@ -182,6 +182,12 @@ spec:
       imagePullPolicy: IfNotPresent
       command: [` + probeProgram + `, probe, wait]
       resources: {requests: {cpu: 10m, memory: 16Mi}}
+    - name: ` + aroundMesh + `
+      image: ` + probeImage + `
+      imagePullPolicy: IfNotPresent
+      command: [` + probeProgram + `, probe, wait]
+      securityContext: {runAsUser: 1337, runAsNonRoot: true}
+      resources: {requests: {cpu: 10m, memory: 16Mi}}
 ---
 apiVersion: v1
 kind: Pod

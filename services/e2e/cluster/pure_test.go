@@ -1,8 +1,14 @@
 package cluster
 
 import (
+	"errors"
+	"io"
 	"net/http"
+	"slices"
+	"strings"
 	"testing"
+
+	"gopkg.in/yaml.v3"
 
 	"github.com/dishmesh/dishmesh/services/internal/communication"
 	"github.com/dishmesh/dishmesh/services/internal/probe"
@@ -128,6 +134,36 @@ func TestHasFlag(t *testing.T) {
 	} {
 		if got := hasFlag(tt.line, "FI"); got != tt.want {
 			t.Errorf("%s: %t", tt.line, got)
+		}
+	}
+}
+
+// What the tests apply can be read, and says of each thing where it belongs.
+func TestManifestsOfTheTests(t *testing.T) {
+	for _, tt := range []struct {
+		name, manifests string
+		want            []string
+	}{
+		{"foreign", foreignManifests, []string{"Namespace /" + foreignNamespace, "Namespace /" + outsideNamespace, "ServiceAccount " + foreignNamespace + "/gateway",
+			"Pod " + foreignNamespace + "/prober", "Pod " + outsideNamespace + "/prober"}},
+		{"let in", letIn, []string{"NetworkPolicy dishmesh/proof-let-in"}},
+		{"bad pod", strings.ReplaceAll(badManifest, "APP", "pricing"), []string{"Pod dishmesh/" + badPod}},
+	} {
+		var got []string
+		for dec := yaml.NewDecoder(strings.NewReader(tt.manifests)); ; {
+			var o struct {
+				Kind     string
+				Metadata struct{ Name, Namespace string }
+			}
+			if err := dec.Decode(&o); errors.Is(err, io.EOF) {
+				break
+			} else if err != nil {
+				t.Fatalf("%s: %v", tt.name, err)
+			}
+			got = append(got, o.Kind+" "+o.Metadata.Namespace+"/"+o.Metadata.Name)
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}
 }

@@ -78,24 +78,34 @@ func TestTokens(t *testing.T) {
 		q    probe.Request
 		want int
 		edge bool
+		says string
 	}{
-		{"a good token", me(p.token), http.StatusOK, false},
-		{"no token", me(""), http.StatusUnauthorized, true},
-		{"no token, for what needs none", here.raw("", http.MethodGet, "/v1/restaurants", nil), http.StatusOK, false},
-		{"a token of somebody else's key", me(forge(r, p.token, func(*userapi.Claims) {})), http.StatusUnauthorized, true},
-		{"such a token of an operator", me(forge(r, p.token, func(c *userapi.Claims) { c.Role = web.RoleOperator })), http.StatusUnauthorized, true},
-		{"a token for another API", me(forge(r, p.token, func(c *userapi.Claims) { c.Audience = jwt.ClaimStrings{"elsewhere"} })), http.StatusForbidden, true}, // Envoy looks at the audience first, and says so
-		{"a token whose role was changed", me(tampered(r, p.token)), http.StatusUnauthorized, true},
-		{"a token without signature", me(unsigned(p.token)), http.StatusUnauthorized, true},
-		{"no token at all in the header", me("nonsense"), http.StatusUnauthorized, true},
-		{"a good token, for an operator's request", here.raw(p.token, http.MethodGet, "/v1/analytics/summary", nil), http.StatusForbidden, false},
-		{"a good token, for what is not public", here.raw(p.token, http.MethodGet, "/internal/events/order/x", nil), http.StatusForbidden, true},
-		{"a good token, for what does not exist", here.raw(p.token, http.MethodGet, "/v2/orders", nil), http.StatusForbidden, true},
+		{"a good token", me(p.token), http.StatusOK, false, ""},
+		{"no token", me(""), http.StatusUnauthorized, true, ""},
+		{"no token, for what needs none", here.raw("", http.MethodGet, "/v1/restaurants", nil), http.StatusOK, false, ""},
+		{"a token of somebody else's key", me(forge(r, p.token, func(*userapi.Claims) {})), http.StatusUnauthorized, true, "Jwt verification fails"},
+		{"such a token of an operator", me(forge(r, p.token, func(c *userapi.Claims) { c.Role = web.RoleOperator })), http.StatusUnauthorized, true, ""},
+		// Nobody but the user service has its key. Envoy looks at issuer and audience before it looks at the signature, and its
+		// answer tells what it did not like.
+		{"a token of another issuer", me(forge(r, p.token, func(c *userapi.Claims) { c.Issuer = "elsewhere" })), http.StatusUnauthorized, true, "Jwt issuer is not configured"},
+		{"a token without issuer", me(forge(r, p.token, func(c *userapi.Claims) { c.Issuer = "" })), http.StatusUnauthorized, true, "Jwt issuer is not configured"},
+		{"a token for another API", me(forge(r, p.token, func(c *userapi.Claims) { c.Audience = jwt.ClaimStrings{"elsewhere"} })), http.StatusForbidden, true, ""},
+		{"a token for no API", me(forge(r, p.token, func(c *userapi.Claims) { c.Audience = nil })), http.StatusForbidden, true, ""},
+		{"a token whose role was changed", me(tampered(r, p.token)), http.StatusUnauthorized, true, ""},
+		{"a token without signature", me(unsigned(p.token)), http.StatusUnauthorized, true, ""},
+		{"no token at all in the header", me("nonsense"), http.StatusUnauthorized, true, ""},
+		{"a good token, for an operator's request", here.raw(p.token, http.MethodGet, "/v1/analytics/summary", nil), http.StatusForbidden, false, ""},
+		{"a good token, for what is not public", here.raw(p.token, http.MethodGet, "/internal/events/order/x", nil), http.StatusForbidden, true, ""},
+		{"a good token, for what does not exist", here.raw(p.token, http.MethodGet, "/v2/orders", nil), http.StatusForbidden, true, ""},
 	} {
 		a := here.caller.Do(r.Context(), c.q)
 		where := map[bool]string{true: "the edge", false: "the gateway"}
 		if a.Status != c.want || atEdge(a) != c.edge {
 			r.Errorf("%s: %s from %s, want %d from %s", c.what, a, where[atEdge(a)], c.want, where[c.edge])
+			continue
+		}
+		if !strings.Contains(a.Body, c.says) {
+			r.Errorf("%s: %s, want %q in the answer", c.what, a, c.says)
 			continue
 		}
 		r.Saw("%s: %d from %s", c.what, a.Status, where[c.edge])

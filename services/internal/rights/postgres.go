@@ -39,7 +39,11 @@ func (p Postgres) ensure(ctx context.Context) error {
 	slices.Sort(names)
 	for _, name := range names {
 		user := p.Databases[name]
-		if err := p.ensureUser(ctx, admin, user); err != nil {
+		err := p.ensureUser(ctx, admin, user)
+		if err == nil {
+			err = ensurePlain(ctx, admin, user)
+		}
+		if err != nil {
 			return fmt.Errorf("user %s: %w", user, err)
 		}
 		if err := p.ensureDatabase(ctx, admin, name, user); err != nil {
@@ -105,11 +109,50 @@ func (p Postgres) ensureDatabase(ctx context.Context, admin *pgx.Conn, name, use
 			return err
 		}
 	}
-	var open bool
-	if err := admin.QueryRow(ctx, `SELECT has_database_privilege('public', $1, 'CONNECT')`, name).Scan(&open); err != nil || !open {
+	// Role 0 is everybody: PUBLIC is a word, and no name that may be quoted.
+	others, err := column(ctx, admin, `SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END
+		FROM pg_database d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
+		WHERE d.datname = $1 AND a.grantee <> d.datdba`, name)
+	if err != nil {
 		return err
 	}
-	return execFormat(ctx, admin, "REVOKE ALL ON DATABASE %I FROM PUBLIC", name)
+	for _, other := range others {
+		if err := execFormat(ctx, admin, "REVOKE ALL ON DATABASE %I FROM "+other+" CASCADE", name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ensurePlain takes from a user what goes beyond its databases: attributes of its own and other roles' rights.
+func ensurePlain(ctx context.Context, admin *pgx.Conn, user string) error {
+	var more bool
+	err := admin.QueryRow(ctx, `SELECT rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls FROM pg_roles WHERE rolname = $1`, user).Scan(&more)
+	if err == nil && more {
+		err = execFormat(ctx, admin, "ALTER ROLE %I NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS", user)
+	}
+	if err != nil {
+		return err
+	}
+	roles, err := column(ctx, admin, `SELECT pg_get_userbyid(roleid) FROM pg_auth_members WHERE pg_get_userbyid(member) = $1`, user)
+	if err != nil {
+		return err
+	}
+	for _, role := range roles {
+		if err := execFormat(ctx, admin, "REVOKE %I FROM %I", role, user); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// column reads all rows of a query that gives one text.
+func column(ctx context.Context, conn *pgx.Conn, query string, args ...any) ([]string, error) {
+	rows, err := conn.Query(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
 // execFormat runs a statement that takes no parameters, with names and values quoted by the server (%I and %L).

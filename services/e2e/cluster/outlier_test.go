@@ -1,0 +1,165 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dishmesh/dishmesh/services/internal/binomial"
+	"github.com/dishmesh/dishmesh/services/internal/communication"
+	"github.com/dishmesh/dishmesh/services/internal/kubectl"
+	"github.com/dishmesh/dishmesh/services/internal/probe"
+)
+
+const (
+	// badPod is among the pods of a service, is ready, and its app does not listen: its proxy answers all calls with 503.
+	badPod = "proof-bad"
+	// ejectedAfter is how many calls running a pod may fail (consecutiveGatewayErrors), and ejectedLate how many more may be
+	// on their way until all of Envoy's threads know.
+	ejectedAfter, ejectedLate = 5, 5
+	// triedAgainWithin is more than a first ejection lasts, with the interval at which Envoy looks (15 s and 5 s). The second
+	// lasts 30 s.
+	triedAgainWithin = 40 * time.Second
+)
+
+// badManifest has the labels by which a service finds its pods, and what the namespace asks of every pod. The name of the
+// port is the one that the Service leads to.
+const badManifest = `
+apiVersion: v1
+kind: Pod
+metadata:
+  name: ` + badPod + `
+  namespace: ` + communication.Namespace + `
+  labels: {app: APP, version: v1, app.kubernetes.io/part-of: dishmesh}
+spec:
+  serviceAccountName: APP
+  automountServiceAccountToken: false
+  terminationGracePeriodSeconds: 1
+  securityContext: {runAsNonRoot: true, runAsUser: 65532, runAsGroup: 65532, seccompProfile: {type: RuntimeDefault}}
+  containers:
+    - name: app
+      image: ` + probeImage + `
+      imagePullPolicy: IfNotPresent
+      command: [` + probeProgram + `, probe, wait]
+      ports: [{name: http-app, containerPort: 8080}]
+      resources: {requests: {cpu: 10m, memory: 16Mi}}
+      securityContext: {allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
+`
+
+// TestOutlierEjection puts a pod that fails every call among those of pricing, and calls pricing through the gateway's
+// Envoy: first without the rule that leaves such a pod alone, which shows its share of the calls, then with it.
+func TestOutlierEjection(t *testing.T) {
+	const app = "pricing"
+	r := shows(t, "faults", "A pod that fails every call and yet is ready gets five of them and is left alone, is tried again later, and it is the mesh's rule that does this.",
+		"mesh/destinations/pricing.yaml")
+	from := here.beside(r, communication.Gateway, withMesh)
+	round := func(n int, flags ...string) probe.Summary {
+		t.Helper()
+		sum := here.many(r, from, n, 1, direct(app, http.MethodPost, "/v1/quotes"), flags...)
+		if good, bad := sum.Statuses["401"], sum.Statuses["503"]; good+bad != n { // 401: pricing itself, see reached
+			r.Fatalf("%d calls: %v, %v, want answers of pricing and of the bad pod's proxy only", n, sum.Statuses, sum.Failures)
+		}
+		return sum
+	}
+	failed := func(s probe.Summary) int { return s.Statuses["503"] }
+
+	here.addBadPod(r, app)
+	t.Cleanup(func() { here.faultless(r, app) })
+	if err := here.PatchJSON(r.Context(), communication.Namespace, "destinationrule/"+app, `[{"op":"remove","path":"/spec/trafficPolicy/outlierDetection"}]`); err != nil {
+		r.Fatal(err)
+	}
+	r.Eventually(settled, "without the rule the bad pod has its share of the calls", func() error {
+		pods := here.ready(r, app)
+		bound := binomial.Around(canaryCalls, 1/float64(pods), sureness)
+		n := failed(round(canaryCalls))
+		if !bound.Holds(n) {
+			return fmt.Errorf("%d of %d calls failed with %d pods, want %s", n, canaryCalls, pods, bound)
+		}
+		r.Figure(fmt.Sprintf("without the rule, calls of %d that fail with 1 bad pod of %d", canaryCalls, pods), fmt.Sprint(n), bound.String())
+		return nil
+	})
+
+	began := time.Now()
+	here.traffic(r, "mesh/destinations/"+app+".yaml")
+	r.Eventually(settled, "with the rule no call fails any more", func() error {
+		if n := failed(round(50)); n > 0 {
+			return fmt.Errorf("%d of 50 fail", n)
+		}
+		return nil
+	})
+	r.Figure("from applying the rule until no call fails", fmt.Sprintf("%.1f s", time.Since(began).Seconds()), "")
+	here.badPodIsReady(r)
+
+	// The ejection ends, and the pod is found to be as bad as before.
+	again := 0
+	r.Eventually(triedAgainWithin, "the bad pod is tried again", func() error {
+		if again = failed(round(20)); again == 0 {
+			return errors.New("no call fails")
+		}
+		return nil
+	})
+	sum := round(200, "--rate", "40")
+	again += failed(sum)
+	r.Figure("calls that fail when it is tried again", fmt.Sprint(again), fmt.Sprintf("%d to %d", ejectedAfter, ejectedAfter+ejectedLate))
+	if again < ejectedAfter || again > ejectedAfter+ejectedLate {
+		r.Errorf("%d calls failed, want that the pod is left alone after %d: %v", again, ejectedAfter, sum.Statuses)
+	}
+	here.badPodIsReady(r)
+
+	here.deleteBadPod(r)
+	if n := failed(round(100)); n > 0 {
+		r.Errorf("without the bad pod %d of 100 calls fail", n)
+	}
+}
+
+// addBadPod adds the bad pod to those of an app, and takes it away again at the end of the test.
+func (s *site) addBadPod(t *T, app string) {
+	t.Helper()
+	t.Cleanup(func() { s.deleteBadPod(t) })
+	if err := s.Apply(t.Context(), strings.ReplaceAll(badManifest, "APP", app)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Run(t.Context(), "wait", "-n", communication.Namespace, "pod/"+badPod, "--for", "condition=Ready", "--timeout", "90s"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *site) deleteBadPod(t *T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if _, err := s.Run(ctx, "delete", "-n", communication.Namespace, "pod/"+badPod, "--ignore-not-found", "--wait"); err != nil {
+		t.Errorf("the bad pod can't be taken back: %v", err)
+	}
+}
+
+// badPodIsReady holds that Kubernetes has not taken the pod out: then it would not be the mesh that did.
+func (s *site) badPodIsReady(t *T) {
+	t.Helper()
+	var p kubectl.Pod
+	if err := s.Get(t.Context(), &p, "pod", badPod, "-n", communication.Namespace); err != nil {
+		t.Fatal(err)
+	}
+	if !p.Ready() || p.Restarts() > 0 {
+		t.Errorf("the bad pod is not ready any more, so nothing is shown: %+v", p.Status.Conditions)
+	}
+}
+
+// ready counts the pods of an app's version v1 that take calls.
+func (s *site) ready(t *T, app string) (n int) {
+	t.Helper()
+	pods, err := s.Pods(t.Context(), communication.Namespace, "app="+app+",version=v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range pods {
+		if p.Ready() {
+			n++
+		}
+	}
+	return n
+}
