@@ -22,7 +22,7 @@
 //	scaling           scale_test.go        TestAutoscaling
 //	change            rollout_test.go      TestRollingUpdates
 //	                  workflow_test.go     TestWorkflowCodeChange
-//	kills             kills_test.go        TestPodsKilled, TestSidecarsKilled
+//	kills             kills_test.go        TestPodsKilled, TestSidecarsKilled, TestServersKilled
 //	                  node_test.go         TestKubeletAndContainerdRestarted, TestDrain
 //	broker            broker_test.go       TestBrokerSwapped
 //	tracing           trace_test.go        TestTraceOfAnOrder

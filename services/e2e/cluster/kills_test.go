@@ -10,9 +10,9 @@ import (
 )
 
 // onePod gives the first pod of an app that is ready.
-func (s *site) onePod(t *T, app string) kubectl.Pod {
+func (s *site) onePod(t *T, namespace, app string) kubectl.Pod {
 	t.Helper()
-	pods, err := s.Pods(t.Context(), communication.Namespace, "app="+app)
+	pods, err := s.Pods(t.Context(), namespace, "app="+app)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,11 +25,15 @@ func (s *site) onePod(t *T, app string) kubectl.Pod {
 	return kubectl.Pod{}
 }
 
+// inTheEnd is how long an order may take while its services are killed: its saga's steps wait for a breaker that is open for
+// 30 s (components/README.md), and then for their own next try. That it ends, and ends right, is what the tests want.
+var inTheEnd = []string{"--patience", "3m", "--timeout", "3m"}
+
 // harm does something to services one after the other while orders are placed, and wants all of them to end well. It waits
 // for each service to be well again before the next one.
 func harm(t *T, apps []string, orders int, do func(app string)) {
 	t.Helper()
-	placed := here.background(t, orders, 6)
+	placed := here.background(t, orders, 6, inTheEnd...)
 	for _, app := range apps {
 		do(app)
 		start := time.Now()
@@ -44,7 +48,7 @@ func harm(t *T, apps []string, orders int, do func(app string)) {
 func TestPodsKilled(t *testing.T) {
 	r := shows(t, "kills", "A pod of every service dies without notice, under load: every order ends, every account balances.")
 	harm(r, communication.Services(), 120, func(app string) {
-		pod := here.onePod(r, app).Metadata.Name
+		pod := here.onePod(r, communication.Namespace, app).Metadata.Name
 		// The kubelet gives it no time; the API server forgets it at once.
 		if _, err := here.Run(r.Context(), "delete", "pod", "-n", communication.Namespace, pod, "--grace-period=0", "--force"); err != nil {
 			r.Error(err)
@@ -74,7 +78,7 @@ func (s *site) sigkill(t *T, pod kubectl.Pod, container string) {
 	if !ok || c.RuntimeID() == "" {
 		t.Fatalf("%s has no container %s", pod.Metadata.Name, container)
 	}
-	s.onNode(t, "sh", "-c", "kill -9 $(crictl inspect --output go-template --template '{{.info.pid}}' "+c.RuntimeID()+")")
+	s.onNode(t, "sh", "-c", "ctr --namespace k8s.io tasks list | awk '$1 == \""+c.RuntimeID()+"\" {print $2}' | xargs kill -9")
 	t.Eventually(2*time.Minute, container+" is started anew", func() error {
 		var now kubectl.Pod
 		if err := s.Get(t.Context(), &now, "pod", pod.Metadata.Name, "-n", pod.Metadata.Namespace); err != nil {
@@ -95,8 +99,24 @@ func TestSidecarsKilled(t *testing.T) {
 	}
 	harm(r, []string{"order", "payment", "delivery"}, 90, func(app string) {
 		for _, container := range []string{"daprd", "istio-proxy", "app"} {
-			here.sigkill(r, here.onePod(r, app), container)
+			here.sigkill(r, here.onePod(r, communication.Namespace, app), container)
 			r.Eventually(wellWithin, app+" is well again", func() error { return here.unwell(r.Context()) })
 		}
+	})
+}
+
+// TestServersKilled kills each of the servers that hold what must not be lost. They come back on their own disks.
+func TestServersKilled(t *testing.T) {
+	r := shows(t, "kills", "Redis, PostgreSQL and Kafka die by SIGKILL, one by one, under load: what was acknowledged is still there, every order ends, every account balances.",
+		"k8s/data/redis", "k8s/data/postgres", "k8s/data/kafka")
+	harm(r, []string{"redis", "postgres", "kafka"}, 90, func(app string) {
+		here.sigkill(r, here.onePod(r, communication.DataNamespace, app), app)
+		r.Eventually(wellWithin, app+" is ready again", func() error {
+			pods, err := here.Pods(r.Context(), communication.DataNamespace, "app="+app)
+			if err == nil && (len(pods) != 1 || !pods[0].Ready()) {
+				err = fmt.Errorf("it is not")
+			}
+			return err
+		})
 	})
 }

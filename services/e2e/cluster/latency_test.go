@@ -71,17 +71,17 @@ func echoNamespace(name, injection string) string {
 apiVersion: v1
 kind: Pod
 metadata:
-  name: %s
-  namespace: %s
+  name: %[1]s
+  namespace: %[2]s
   labels: {app: %[1]s}
-  annotations: {traffic.sidecar.istio.io/excludeOutboundPorts: "443,50005,50006"%s}
+  annotations: {traffic.sidecar.istio.io/excludeOutboundPorts: "443,50005,50006"%[3]s}
 spec:
   terminationGracePeriodSeconds: 1
   containers:
-    - name: %s
-      image: %s
+    - name: %[4]s
+      image: %[5]s
       imagePullPolicy: IfNotPresent
-      command: [%s, probe, %s]
+      command: [%[6]s, probe, %[7]s]
 ---`, pod, name, annotations, withMesh, probeImage, probeProgram, args)
 	}
 	dapr := func(id string, port string) string {

@@ -32,7 +32,7 @@ func (s *site) starts(t *T) map[string]int {
 func TestKubeletAndContainerdRestarted(t *testing.T) {
 	r := shows(t, "kills", "containerd and the kubelet are restarted on the node under load: no container ends, every order does, every account balances.", "kind/cluster.yaml")
 	before := here.starts(r)
-	orders := here.background(r, 60, 6)
+	orders := here.background(r, 60, 6, inTheEnd...)
 	for _, unit := range []string{"containerd", "kubelet"} {
 		here.onNode(r, "systemctl", "restart", unit)
 		start := time.Now()

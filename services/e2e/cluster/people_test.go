@@ -151,6 +151,7 @@ func (s *site) load(t *T, n, atOnce int, flags ...string) load.Report {
 func ended(t *T, r load.Report) {
 	t.Helper()
 	t.Figure("orders placed and ended, per second", fmt.Sprintf("%d, %.1f/s", r.Ended, r.OrdersPerSecond), "")
+	t.Figure("from placed to delivered, p50 / p99 / longest", fmt.Sprintf("%.1f / %.1f / %.1f s", r.Delivered.P50/1000, r.Delivered.P99/1000, r.Delivered.Max/1000), "")
 	if !r.OK() {
 		t.Errorf("of %d orders %d ended, %d are stuck %v, %d refused; unexpected %v; answers %v", r.Orders, r.Ended, r.Stuck, r.StuckOrders, r.Refused, r.Unexpected, r.Errors)
 	}
@@ -174,10 +175,12 @@ func (s *site) auditGreen(t *T) {
 	if err := json.Unmarshal([]byte(out), &r); err != nil {
 		t.Fatalf("audit --json: %v: %s", err, clip(out))
 	}
-	checked := 0
+	checked, hold := 0, 0
 	for _, i := range r.Invariants {
 		checked += i.Checked
-		if !i.OK {
+		if i.OK {
+			hold++
+		} else {
 			t.Errorf("audit, invariant %d (%s): %d violations, such as %s", i.ID, i.Name, len(i.Violations), strings.Join(i.Violations[:min(3, len(i.Violations))], "; "))
 		}
 	}
@@ -188,7 +191,7 @@ func (s *site) auditGreen(t *T) {
 	for _, n := range r.Orders {
 		total += n
 	}
-	t.Figure("audit", fmt.Sprintf("%d invariants hold over %d orders (%d things checked)", len(r.Invariants), total, checked), fmt.Sprintf("all, after %.0f s", time.Since(start).Seconds()))
+	t.Figure("audit", fmt.Sprintf("%d of %d invariants hold over %d orders (%d things checked)", hold, len(r.Invariants), total, checked), fmt.Sprintf("all, after %.0f s", time.Since(start).Seconds()))
 }
 
 // wish is what a placed order is meant to meet with.

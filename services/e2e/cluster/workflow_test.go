@@ -45,14 +45,16 @@ func TestWorkflowCodeChange(t *testing.T) {
 	began := time.Now()
 	r.Cleanup(func() { here.setImage(r, "order", was) })
 	here.setImage(r, "order", nextOrder)
-	// The old pod may keep its sagas until it has ended, and takes them on as it knows how.
-	r.Eventually(rolloutWithin, "the old release has ended", func() error {
-		pods, err := here.Pods(r.Context(), communication.Namespace, "app=order")
+	// The old pod keeps its sagas while it drains, and takes them on as it knows how. So it has to be gone, not just told to go.
+	r.Eventually(rolloutWithin, "the old release is gone", func() error {
+		images, err := here.Run(r.Context(), "get", "pods", "-n", communication.Namespace, "-l", "app=order", "-o", `jsonpath={.items[*].spec.containers[?(@.name=="app")].image}`)
 		if err != nil {
 			return err
 		}
-		if len(pods) != 1 {
-			return fmt.Errorf("%d pods", len(pods))
+		for image := range strings.FieldsSeq(images) {
+			if image != nextOrder {
+				return fmt.Errorf("a pod of %s is still there", image)
+			}
 		}
 		return nil
 	})

@@ -3,7 +3,7 @@
 // it works whether or not the platform runs.
 //
 // The sources are read one after the other, in the order in which an effect follows its cause: the customers' own
-// journal, orders, payments, tickets, deliveries, the acquirer's book. Whatever an earlier source shows as done must
+// journal, what the consumers of events have taken in, orders, payments, tickets, deliveries, the acquirer's book. Whatever an earlier source shows as done must
 // therefore be seen in the later ones; what a later one has beyond that may have happened in between, and is held
 // against the platform only where the order has ended.
 package audit

@@ -2,6 +2,7 @@ package audit_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,7 +53,14 @@ func TestRed(t *testing.T) {
 			w.delete("order", "order/ord_declined/000002")
 			w.delete("payment", "payment/ord_declined")
 			w.delete("payment", "payment/ord_declined/000001")
+			w.delete("notification", "inbox/order/ord_declined")
 		}, []int{1}, "ord_declined: was acknowledged at"},
+		{"a stream is gone that somebody has heard of", func(w *town) {
+			w.delete("restaurant", "ticket/ord_delivered")
+			for i := range 2 {
+				w.delete("restaurant", fmt.Sprintf("ticket/ord_delivered/%06d", i+1))
+			}
+		}, []int{5}, "ticket/ord_delivered: delivery took in event 2, but the stream ends at 0"},
 		{"order is another than acknowledged", func(w *town) {
 			for _, key := range []string{"order/ord_declined", "order/ord_declined/000001"} {
 				w.change("order", key, func(v map[string]any) {

@@ -39,6 +39,8 @@ type facts struct {
 	accounts        map[string]int64
 	notes           []string
 
+	ends        map[string]int                    // the last event of each stream that was read, by <stream>/<id>
+	known       map[string]map[string]inbox.State // the inboxes as they were before the streams were read
 	stored      []stored                          // what consumers are held to
 	slots       []slot                            // publications that are not known to be done
 	unpublished map[string]bool                   // the ids of the events in them
@@ -103,9 +105,13 @@ func (cfg Config) gather(ctx context.Context) (*facts, error) {
 		cfg: cfg, orders: map[string]orderFact{}, payments: map[string]*paymentFact{}, tickets: map[string]ticketFact{},
 		deliveries: map[string]deliveryFact{}, shifts: map[string][]shift{}, couriers: map[string]string{},
 		boards: map[string]string{}, book: map[string][]movement{}, accounts: map[string]int64{}, notes: []string{},
-		unpublished: map[string]bool{}, inboxes: map[string]map[string]inbox.State{}, notices: map[string]notice{}, sent: map[string]copies{},
+		ends: map[string]int{}, unpublished: map[string]bool{}, notices: map[string]notice{}, sent: map[string]copies{},
 	}
 	if err := f.readJournal(); err != nil {
+		return nil, err
+	}
+	var err error
+	if f.known, err = f.readInboxes(ctx); err != nil {
 		return nil, err
 	}
 	f.read = cfg.Now()
@@ -163,6 +169,10 @@ func (f *facts) readStream(ctx context.Context, s Stream, take func(history) err
 	}
 	defer func() { err = errors.Join(err, snapshot.Close()) }()
 	err = s.each(ctx, snapshot, func(h history) error {
+		f.ends[s.Name+"/"+h.id] = h.version
+		if h.old {
+			return nil
+		}
 		f.streams++
 		f.events += len(h.events)
 		f.gaps = append(f.gaps, s.gaps(h)...)

@@ -63,17 +63,36 @@ func (f *facts) readMessages(ctx context.Context) error {
 			return err
 		}
 	}
-	consumers := map[string]bool{}
+	inboxes, err := f.readInboxes(ctx)
+	f.inboxes = inboxes
+	return err
+}
+
+// readInboxes reads what every consumer has taken in, by app and <stream>/<id>.
+func (f *facts) readInboxes(ctx context.Context) (map[string]map[string]inbox.State, error) {
+	all := map[string]map[string]inbox.State{}
 	for _, s := range f.cfg.Subscriptions {
-		consumers[s.App] = true
-	}
-	for _, app := range sorted(consumers) {
-		f.inboxes[app] = map[string]inbox.State{}
-		if err := f.from(ctx, app, "inbox/", f.takeInbox); err != nil {
-			return err
+		if all[s.App] != nil {
+			continue
+		}
+		one := map[string]inbox.State{}
+		all[s.App] = one
+		if err := f.from(ctx, s.App, "inbox/", func(app, key string, value []byte) error {
+			stream := strings.TrimPrefix(key, "inbox/")
+			if !strings.Contains(stream, "/") {
+				return nil // a person's list of notifications
+			}
+			var state inbox.State
+			if err := json.Unmarshal(value, &state); err != nil {
+				return fmt.Errorf("%s of %s is damaged: %w", key, app, err)
+			}
+			one[stream] = state
+			return nil
+		}); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return all, nil
 }
 
 // from visits the keys of an app's store. An app that never stored anything has none.
@@ -118,19 +137,6 @@ func (f *facts) takeSlot(app, key string, value []byte) error {
 	return nil
 }
 
-func (f *facts) takeInbox(app, key string, value []byte) error {
-	stream := strings.TrimPrefix(key, "inbox/")
-	if !strings.Contains(stream, "/") {
-		return nil // a person's list of notifications
-	}
-	var s inbox.State
-	if err := json.Unmarshal(value, &s); err != nil {
-		return fmt.Errorf("%s of %s is damaged: %w", key, app, err)
-	}
-	f.inboxes[app][stream] = s
-	return nil
-}
-
 // late reports whether a message of a time should have arrived. Right after the stores were read, even the strict
 // grant what is done twice a second.
 func (f *facts) late(at time.Time) bool {
@@ -147,6 +153,14 @@ func (f *facts) sequenced() Invariant {
 	v.Checked = f.events
 	for _, gap := range f.gaps {
 		v.violate("%s", gap)
+	}
+	// What a consumer has, its stream must have: otherwise a store has lost it, head and events together.
+	for _, app := range sorted(f.known) {
+		for _, stream := range sorted(f.known[app]) {
+			if last := f.known[app][stream].Last; last > f.ends[stream] {
+				v.violate("%s: %s took in event %d, but the stream ends at %d", stream, app, last, f.ends[stream])
+			}
+		}
 	}
 	for _, s := range f.slots {
 		if f.late(s.at) {

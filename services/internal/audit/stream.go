@@ -27,6 +27,7 @@ type Stream struct {
 type history struct {
 	id      string
 	hasHead bool
+	old     bool // nothing happened to it since: no more than its version is known
 	version int
 	at      time.Time
 	trail   string
@@ -70,7 +71,7 @@ func (s Stream) each(ctx context.Context, from Snapshot, visit func(history) err
 			}
 			if h.At.Before(s.since) {
 				left, current = id, nil
-				return nil
+				return visit(history{id: id, old: true, version: h.Version})
 			}
 			current.hasHead, current.version, current.at, current.state, current.trail = true, h.Version, h.At, h.State, h.Trail
 			return nil

@@ -59,8 +59,8 @@ func newClusterUp() *cobra.Command {
 		Use:   "up",
 		Short: "Make the cluster, or bring the one that is there up to date",
 		Long: `Makes the cluster and waits until it takes orders. Each step looks at what is there and does what is missing: on a
-cluster that is there it takes seconds, picks up changed programs, manifests and values, and goes on where an earlier
-run was interrupted.
+cluster that is there it takes seconds, picks up changed programs, manifests and values, removes what left the manifests,
+and goes on where an earlier run was interrupted.
 
 Images come from the registries, or are built here from Go modules, Debian and Maven where no registry answers; --images
 forces one of the two. Where no docker daemon runs and this is root, a private one is started in the data folder.

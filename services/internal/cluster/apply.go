@@ -50,7 +50,7 @@ func (c *Cluster) stepManifests(ctx context.Context) (string, error) {
 // apply makes the cluster have what manifests say, and takes over what somebody else changed by hand.
 func (c *Cluster) apply(ctx context.Context, manifests []byte) error {
 	_, err := c.run.Run(ctx, tool.Command{Name: "kubectl", Stdin: bytes.NewReader(manifests),
-		Args: []string{"apply", "--server-side", "--force-conflicts", "--field-manager=dishmesh", "-f", "-"}})
+		Args: []string{"apply", "--server-side", "--force-conflicts", "--field-manager=" + fieldManager, "-f", "-"}})
 	return err
 }
 

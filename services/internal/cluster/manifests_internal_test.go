@@ -216,6 +216,10 @@ func TestVersionsAgree(t *testing.T) {
 		{"kind/values/dapr.yaml", `tag: "` + DaprVersion + `"`},
 		{"kind/values/dapr.yaml", "name: dishmesh/daprd:" + DaprVersion},
 		{"components/runtime/go.mod", "github.com/dapr/dapr v" + DaprVersion},
+		{"kind/values/istiod.yaml", "tag: " + IstioVersion},
+		{"kind/offline/modules/istio/go.mod", "istio.io/istio " + istioModule},
+		{"services/internal/manifest/go.mod", "istio.io/istio " + istioModule},
+		{"services/internal/manifest/go.mod", "github.com/dapr/dapr v" + DaprVersion},
 		{"kind/offline/modules/kind/go.mod", "sigs.k8s.io/kind v" + KindVersion},
 		{"kind/offline/modules/kubernetes/go.mod", "k8s.io/kubernetes v" + KubernetesVersion},
 	} {

@@ -22,7 +22,7 @@ func TestNeeds(t *testing.T) {
 		want    []string
 	}{
 		{name: "all there"},
-		{"too little memory", fakeMachine{memory: 3 << 30}, nil, []string{"too little memory: 3.0 GB is available and the cluster takes 6.0 GB"}},
+		{"too little memory", fakeMachine{memory: 3 << 30}, nil, []string{"too little memory: 3.0 GB is available and the cluster takes 5.0 GB"}},
 		{"too little disk", fakeMachine{disk: 2 << 30}, nil, []string{"too little disk: 2.0 GB is free"}},
 		{"port taken", fakeMachine{taken: []int{8443}}, nil, []string{"port 8443 is taken: stop the program that has it, or choose another with --https-port"}},
 		{"the other port taken", fakeMachine{taken: []int{8080}}, nil, []string{"choose another with --http-port"}},
@@ -47,6 +47,19 @@ func TestNeeds(t *testing.T) {
 				checkError(t, err, want)
 			}
 		})
+	}
+}
+
+// What was free at first, the build without a registry may have taken.
+func TestDiskAfterTheBuild(t *testing.T) {
+	for disk, want := range map[uint64]string{needDisk - 1: "too little disk", needDisk: "the offline set is not whole"} {
+		build := "bash " // and the checkout's own path
+		cl, run := newFake(t, fakeMachine{disk: disk}, nil)
+		build += filepath.Join(cl.cfg.Home, offlineBuild)
+		run.answers = answers{build: "offline: building\n/no/set\n", build + " --where": "!not made yet"}
+		cl.source = SourceOffline
+		_, err := cl.stepOffline(t.Context())
+		checkError(t, err, want)
 	}
 }
 

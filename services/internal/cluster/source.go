@@ -109,6 +109,9 @@ func (c *Cluster) stepOffline(ctx context.Context) (string, error) {
 		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 		c.set = lines[len(lines)-1]
 		did = "images and programs built"
+		if err := c.needDisk(ctx); err != nil { // of what the build has left
+			return "", err
+		}
 	}
 	if c.nodeExists(ctx) {
 		return did, nil

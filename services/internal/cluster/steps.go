@@ -26,8 +26,10 @@ func steps() []step {
 		{"offline", "building images without a registry", (*Cluster).stepOffline, true},
 		{"tools", "finding kind, kubectl and helm", (*Cluster).stepTools, true},
 		{"manifests", "checking the manifests", (*Cluster).stepManifests, true},
+		{"charts", "checking the charts", (*Cluster).stepCharts, true},
 		{"build", "building the services' images", (*Cluster).stepBuild, true},
 		{"node", "making the cluster", (*Cluster).stepNode, true},
+		{"versions", "comparing what is installed", (*Cluster).stepVersions, false},
 		{"load", "loading images into the node", (*Cluster).stepLoad, false},
 		{"secrets", "making certificates and secrets", (*Cluster).stepSecrets, false},
 		{"stores", "starting the broker and the stores", (*Cluster).stepStores, false},
@@ -36,6 +38,8 @@ func steps() []step {
 		{"rules", "telling the mesh its rules", (*Cluster).stepMesh, false},
 		{"ingress", "installing the ingress", (*Cluster).stepIngress, false},
 		{"services", "starting the services", (*Cluster).stepServices, false},
+		// Before the wait: what is wanted no more may never get ready.
+		{"prune", "removing what left the manifests", (*Cluster).stepPrune, false},
 		{"ready", "waiting until all is ready", (*Cluster).stepReady, false},
 	}
 }

@@ -16,6 +16,9 @@ const (
 	KubernetesVersion = "1.36.3"
 	KindVersion       = "0.33.0"
 	DaprVersion       = "1.18.0"
+	IstioVersion      = "1.31.1"
+	// istioModule is what the Go module of that release is called, which has no tag of it.
+	istioModule = "v0.0.0-20260827124520-eed52ebb66ad"
 )
 
 // program is a tool that the cluster is made with: taken from PATH where that one will do, else built from a pinned

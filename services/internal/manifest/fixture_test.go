@@ -77,8 +77,34 @@ spec: {}
 apiVersion: dapr.io/v1alpha1
 kind: Component
 metadata: {name: events, namespace: dishmesh}
-spec: {type: pubsub.kafka, version: v1, metadata: [{name: saslUsername, envRef: USER}]}
+spec: {type: pubsub.kafka, version: v1, metadata: [{name: brokers, value: "kafka.example:9093"}, {name: saslUsername, envRef: USER}]}
 scopes: [order]
+---
+apiVersion: dapr.io/v1alpha1
+kind: Component
+metadata: {name: sms, namespace: dishmesh}
+spec: {type: bindings.http, version: v1, metadata: [{name: url, value: "http://sms.example"}]}
+scopes: [order]
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: order, namespace: dishmesh}
+spec: {workloadSelector: {labels: {app: order}}, egress: [{hosts: [dishmesh/sms.example, "dishmesh-data/*"]}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: kafka, namespace: dishmesh-data}
+spec: {hosts: [kafka.example], addresses: [192.0.2.0/24], ports: [{number: 9093, name: tcp, protocol: TCP}], resolution: NONE, location: MESH_EXTERNAL}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: sms, namespace: dishmesh}
+spec: {hosts: [sms.example], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}], resolution: DNS, location: MESH_EXTERNAL}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: sms, namespace: dishmesh}
+spec: {host: sms.example, trafficPolicy: {tls: {mode: SIMPLE, subjectAltNames: [sms.example]}}}
 ---
 apiVersion: dapr.io/v2alpha1
 kind: Subscription

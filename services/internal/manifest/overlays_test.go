@@ -58,8 +58,9 @@ func kustomizations(t *testing.T) (folders, components []string) {
 			folders = append(folders, folder)
 		}
 	}
-	if !slices.Contains(folders, overlay) || !slices.Contains(folders, mesh) {
-		t.Fatalf("%s and %s are not among %v", overlay, mesh, folders)
+	folders = append(folders, mesh) // so are the mesh's rules, which production takes in
+	if !slices.Contains(folders, overlay) || !slices.Contains(folders, production) {
+		t.Fatalf("%s and %s are not among %v", overlay, production, folders)
 	}
 	return folders, components
 }
@@ -112,7 +113,7 @@ func makeStates(t *testing.T) []state {
 	folders, components := kustomizations(t)
 	for _, folder := range folders {
 		switch {
-		case folder == production: // what the mesh is told there, who runs it decides
+		case folder == production: // it has the mesh's rules in it
 			out = append(out, state{folder, built(t, folder).objects})
 		case path.Dir(folder) == path.Dir(overlay):
 			out = append(out, state{folder, slices.Concat(built(t, folder).objects, rules)})
@@ -216,6 +217,10 @@ func TestReferences(t *testing.T) {
 	each(t, func(s state) []string { return manifest.References(s.objects, names) })
 }
 
+func TestAddresses(t *testing.T) {
+	each(t, func(s state) []string { return manifest.Addresses(s.objects) })
+}
+
 func TestPods(t *testing.T) {
 	// A folder of the node belongs to root at first; own gives it away.
 	exempt := []string{"dishmesh-data/kafka/own", "dishmesh-data/redis/own", "dishmesh-data/postgres/own", "dishmesh-city/city/own"}
@@ -273,26 +278,4 @@ func declared(s state) []communication.Connection {
 		all = append(all, communication.Connection{From: "keda-operator", To: kafka, Why: "how far groups are"})
 	}
 	return all
-}
-
-// outside is the map where broker, stores and the outside world are servers elsewhere: 192.0.2.7 stands for those of the
-// company, 203.0.113.7 for acquirer and providers.
-func outside(all []communication.Connection) []communication.Connection {
-	out := slices.DeleteFunc(slices.Clone(all), func(c communication.Connection) bool {
-		return c.To.Namespace == communication.DataNamespace || c.To.Namespace == communication.CityNamespace ||
-			c.From == communication.Rights || c.From == communication.City
-	})
-	add := func(address string, port int, services ...string) {
-		for _, s := range services {
-			out = append(out, communication.Connection{From: s, To: communication.Place{Name: address, Port: port, Protocol: "TCP"}})
-		}
-	}
-	add("192.0.2.7", 9093, communication.Services()...)
-	add("192.0.2.7", 6379, "gateway", "menu", "pricing", "restaurant", "delivery")
-	add("192.0.2.7", 5432, "user", "analytics")
-	add("192.0.2.7", 26257, "order", "payment")
-	add("192.0.2.7", 27017, "notification")
-	add("203.0.113.7", 443, "payment", "notification")
-	add("203.0.113.7", 587, "notification")
-	return out
 }

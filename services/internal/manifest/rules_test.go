@@ -63,6 +63,63 @@ func TestReferencesIsSeenToFail(t *testing.T) {
 	})
 }
 
+func TestAddressesIsSeenToFail(t *testing.T) {
+	seenToFail(t, manifest.Addresses, []broken{
+		{"unknown host", "Component", "sms", "http://sms.example", "http://text.example",
+			"Component sms: the mesh does not know text.example:80: neither a Service nor a ServiceEntry has this name and port"},
+		{"past Envoy", "Component", "sms", "http://", "https://", "Component sms: the mesh does not know sms.example:443: neither a Service nor a ServiceEntry has this name and port"},
+		{"unknown port", "Component", "events", "kafka.example:9093", "kafka.example:9092",
+			"Component events: the mesh does not know kafka.example:9092: neither a Service nor a ServiceEntry has this name and port"},
+		{"one of two", "Component", "events", "kafka.example:9093", "kafka.example:9093,kafka2.example:9093",
+			"Component events: the mesh does not know kafka2.example:9093: neither a Service nor a ServiceEntry has this name and port"},
+		{"no port", "Component", "events", "name: brokers, value: \"kafka.example:9093\"", "name: host, value: kafka.example", `Component events: "kafka.example:" has no port`},
+		{"not let through to a namespace", "Sidecar", "order", `, "dishmesh-data/*"`, "", "Component events: the Sidecar order does not let through to kafka.example of dishmesh-data"},
+		{"not let through to a host", "Sidecar", "order", "dishmesh/sms.example, ", "", "Component sms: the Sidecar order does not let through to sms.example of dishmesh"},
+		{"of a container", "Deployment", "order", "image: dishmesh", "env: [{name: GEO_REDIS_ADDR, value: \"redis.example:6379\"}]\n          image: dishmesh",
+			"Deployment order: the mesh does not know redis.example:6379: neither a Service nor a ServiceEntry has this name and port"},
+	})
+}
+
+func TestEncryptedIsSeenToFail(t *testing.T) {
+	seenToFail(t, manifest.Encrypted, []broken{
+		{"nothing said", "DestinationRule", "sms", "host: sms.", "host: other.", "ServiceEntry sms: no DestinationRule encrypts what goes to sms.example"},
+		{"switched off", "DestinationRule", "sms", "mode: SIMPLE", "mode: DISABLE", "ServiceEntry sms: no DestinationRule encrypts what goes to sms.example"},
+		{"anybody's certificate", "DestinationRule", "sms", ", subjectAltNames: [sms.example]", "", "ServiceEntry sms: whoever answers for sms.example is believed: name it in subjectAltNames"},
+		{"Redis", "ServiceEntry", "kafka", "name: tcp,", "name: tcp-redis,", "ServiceEntry kafka: no DestinationRule encrypts what goes to kafka.example"},
+		{"within the cluster", "ServiceEntry", "sms", "hosts: [sms.example]", "hosts: [sms.dishmesh-city.svc.cluster.local]", ""},
+	})
+}
+
+// TestCarriedIsSeenToFail: the made-up platform is the overlay that should have the rules.
+func TestCarriedIsSeenToFail(t *testing.T) {
+	var rules []manifest.Object
+	for _, o := range made(t, "", "", "", "") {
+		if o.Kind == "AuthorizationPolicy" || o.Kind == "Sidecar" || o.Kind == "ServiceEntry" {
+			rules = append(rules, o)
+		}
+	}
+	rule := func(may map[string][]string) func([]manifest.Object) []string {
+		return func(objects []manifest.Object) []string { return manifest.Carried(objects, rules, may) }
+	}
+	seenToFail(t, rule(nil), []broken{
+		{"removed", "AuthorizationPolicy", "pricing", "name: pricing", "name: prices", "AuthorizationPolicy dishmesh/pricing: it is a rule of the mesh, and the overlay has it not"},
+		{"in another namespace", "AuthorizationPolicy", "pricing", "namespace: dishmesh", "namespace: default", "AuthorizationPolicy dishmesh/pricing: it is a rule of the mesh, and the overlay has it not"},
+		{"a caller too many", "AuthorizationPolicy", "pricing", "sa/order]", "sa/order, cluster.local/ns/dishmesh/sa/menu]",
+			"AuthorizationPolicy dishmesh/pricing: spec.rules[0].from[0].source.principals[1] is cluster.local/ns/dishmesh/sa/menu, and missing in the mesh's rules"},
+		{"a caller too few", "AuthorizationPolicy", "pricing", "[cluster.local/ns/dishmesh/sa/order]", "[]",
+			"AuthorizationPolicy dishmesh/pricing: spec.rules[0].from[0].source.principals is [], and missing in the mesh's rules\n" +
+				"AuthorizationPolicy dishmesh/pricing: spec.rules[0].from[0].source.principals[0] is missing, and cluster.local/ns/dishmesh/sa/order in the mesh's rules"},
+		{"for all pods", "AuthorizationPolicy", "pricing", "selector: {matchLabels: {app: pricing}}", "action: ALLOW",
+			"AuthorizationPolicy dishmesh/pricing: spec.action is ALLOW, and missing in the mesh's rules\n" +
+				"AuthorizationPolicy dishmesh/pricing: spec.selector.matchLabels.app is missing, and pricing in the mesh's rules"},
+		{"reaches everything", "Sidecar", "menu", "./*", "*/*", "Sidecar dishmesh/menu: spec.egress[0].hosts[0] is */*, and ./* in the mesh's rules"},
+	})
+	one(t, rule(map[string][]string{"ServiceEntry dishmesh/m*": {"spec.hosts"}})(made(t, "ServiceEntry", "mail", "mail.example", "smtp.example")), "")
+	one(t, rule(map[string][]string{"ServiceEntry dishmesh/m*": {"spec.host"}})(made(t, "ServiceEntry", "mail", "mail.example", "smtp.example")),
+		"ServiceEntry dishmesh/mail: spec.hosts[0] is smtp.example, and mail.example in the mesh's rules\nServiceEntry dishmesh/m*: spec.host may differ, and does not")
+	one(t, rule(map[string][]string{"ServiceEntry dishmesh/mail": {"spec.ports"}})(made(t, "", "", "", "")), "ServiceEntry dishmesh/mail: spec.ports may differ, and does not")
+}
+
 func TestPodsIsSeenToFail(t *testing.T) {
 	rule := func(objects []manifest.Object) []string {
 		return slices.Concat(manifest.Images(objects), manifest.Restricted(objects), manifest.Secrets(objects), manifest.Probes(objects))

@@ -177,10 +177,19 @@ func meshConfig(t *testing.T) string {
 	return file
 }
 
-// TestIstioHasNothingAgainstIt is "istioctl analyze" over the overlay of this machine and the mesh.
+// TestIstioHasNothingAgainstIt is "istioctl analyze" over the overlay of this machine with the mesh, and over production,
+// which has the mesh's rules in it.
 func TestIstioHasNothingAgainstIt(t *testing.T) {
-	for _, v := range analyze(t, meshConfig(t), charts, certificate(t), built(t, "k8s/overlays/kind"), built(t, "mesh")) {
-		t.Error(v)
+	for _, folders := range [][]string{{"k8s/overlays/kind", "mesh"}, {"k8s/overlays/production"}} {
+		t.Run(folders[0], func(t *testing.T) {
+			texts := []string{charts, certificate(t)}
+			for _, folder := range folders {
+				texts = append(texts, built(t, folder))
+			}
+			for _, v := range analyze(t, meshConfig(t), texts...) {
+				t.Error(v)
+			}
+		})
 	}
 }
 
