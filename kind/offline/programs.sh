@@ -48,6 +48,7 @@ program kubernetes $modules/kubernetes \
   k8s.io/kubernetes/cmd/{kubectl,kubeadm,kubelet,kube-apiserver,kube-controller-manager,kube-scheduler,kube-proxy}
 program etcd $modules/kubernetes "" go.etcd.io/etcd/server/v3
 program coredns $modules/coredns "" .
+program otel-collector $modules/otel-collector "" .
 program dapr components/runtime "-X github.com/dapr/dapr/pkg/buildinfo.version=$dapr_version" \
   ./daprd github.com/dapr/dapr/cmd/{operator,injector,placement,scheduler,sentry}
 program pilot-agent $modules/istio "tags=agent,disable_pgv" istio.io/istio/pilot/cmd/pilot-agent

@@ -66,15 +66,20 @@ func (s *site) swap(t *T, overlay string) {
 		t.Errorf("apply %s: %v", overlay, err)
 		return
 	}
+	if err := s.rollOut(ctx); err != nil {
+		t.Errorf("roll out on %s: %v", overlay, err)
+	}
+}
+
+// rollOut replaces the pods of every service.
+func (s *site) rollOut(ctx context.Context) error {
 	var all sync.WaitGroup
 	errs := make([]error, len(communication.Services()))
 	for i, app := range communication.Services() {
 		all.Go(func() { errs[i] = s.Restart(ctx, communication.Namespace, "deployment/"+app, 6*time.Minute) })
 	}
 	all.Wait()
-	if err := errors.Join(errs...); err != nil {
-		t.Errorf("roll out on %s: %v", overlay, err)
-	}
+	return errors.Join(errs...)
 }
 
 // broker is the type of the component that carries the events, as the sidecar of the order service has loaded it.

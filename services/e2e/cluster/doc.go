@@ -27,6 +27,7 @@
 //	kills             kills_test.go        TestPodsKilled, TestSidecarsKilled, TestServersKilled
 //	                  node_test.go         TestKubeletAndContainerdRestarted, TestDrain
 //	broker            broker_test.go       TestBrokerSwapped
+//	tracing           trace_test.go        TestTraceOfAnOrder
 //	cost              latency_test.go      TestLatency
 //	                  footprint_test.go    TestFootprint
 package cluster

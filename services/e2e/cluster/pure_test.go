@@ -167,3 +167,33 @@ func TestManifestsOfTheTests(t *testing.T) {
 		}
 	}
 }
+
+func TestReadSpans(t *testing.T) {
+	const trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+	batch := func(service, spans string) string {
+		return `{"resourceSpans":[{"resource":{"attributes":[{"key":"telemetry.sdk.language","value":{"stringValue":"cpp"}},{"key":"service.name","value":{"stringValue":"` +
+			service + `"}}]},"scopeSpans":[{"scope":{"name":"envoy"},"spans":[` + spans + `]}]}]}` + "\n"
+	}
+	log := batch("order", `{"traceId":"`+trace+`","spanId":"c3","parentSpanId":"b2","name":"call","startTimeUnixNano":"3000000","endTimeUnixNano":"4500000"}`) +
+		`{"level":"error","msg":"about ` + trace + `"}` + "\n" +
+		batch("ingress.dishmesh-ingress", `{"traceId":"`+trace+`","spanId":"a1","parentSpanId":"f0","name":"ingress","kind":2,"flags":257,"startTimeUnixNano":"1000000","endTimeUnixNano":"9000000"},`+
+			`{"traceId":"00000000000000000000000000000001","spanId":"x1","name":"other","startTimeUnixNano":"1","endTimeUnixNano":"2"}`) +
+		batch("gateway.dishmesh", `{"traceId":"`+trace+`","spanId":"b2","parentSpanId":"a1","name":"inbound","startTimeUnixNano":"2000000","endTimeUnixNano":"8000000"}`)
+	spans, err := readSpans(log, trace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `     0.0 ms     8.0 ms  ingress.dishmesh-ingress: ingress
+     1.0 ms     6.0 ms    gateway.dishmesh: inbound
+     2.0 ms     1.5 ms      order: call
+`
+	if got := tree(spans); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	if !descends(spans, spans[2], spans[0]) || descends(spans, spans[0], spans[2]) || spans[0].Parent != "f0" {
+		t.Errorf("who hangs on whom: %+v", spans)
+	}
+	if _, err := readSpans(`{"resourceSpans":[{"`+trace, trace); err == nil {
+		t.Error("half a line is taken for whole")
+	}
+}

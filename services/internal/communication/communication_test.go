@@ -65,7 +65,7 @@ func TestCallersAndCallees(t *testing.T) {
 func TestConnections(t *testing.T) {
 	seen := map[string]bool{}
 	known := append(communication.Services(), communication.Ingress, communication.Rights, communication.City)
-	for _, c := range communication.Connections() {
+	for _, c := range slices.Concat(communication.Connections(), communication.Telemetry()) {
 		if !slices.Contains(known, c.From) {
 			t.Errorf("nobody is called %s", c.From)
 		}

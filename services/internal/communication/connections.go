@@ -11,6 +11,9 @@ const (
 	DaprNamespace    = "dapr-system"
 	IstioNamespace   = "istio-system"
 	DNSNamespace     = "kube-system"
+
+	// ObservabilityNamespace is there where somebody wants to look: k8s/components/observability.
+	ObservabilityNamespace = "dishmesh-observability"
 )
 
 // Ports of a pod of ours.
@@ -59,6 +62,8 @@ var (
 	sms      = outside("sms", 80, 8090)
 	push     = outside("push", 80, 8090)
 	mail     = outside("mail", 25, 2525)
+
+	collector = Place{Namespace: ObservabilityNamespace, Name: "otel-collector", Port: 4317, Protocol: "TCP"}
 
 	ingress = Place{Namespace: IngressNamespace, Name: Ingress, Port: 443, Protocol: "TCP", Pods: map[string]string{"istio": Ingress}}
 
@@ -161,6 +166,16 @@ func Others() []Connection {
 // app. Nothing else goes from sidecar to sidecar.
 func Actors() []Connection {
 	return []Connection{{"order", pods("order", ActorPort), "sagas that another replica carries"}}
+}
+
+// Telemetry is what is told to the collector of traces, where there is one: by each service's Envoy and daprd, and by the
+// ingress. It is not among Connections, for the platform does without it.
+func Telemetry() []Connection {
+	all := []Connection{{Ingress, collector, "spans"}}
+	for _, s := range Services() {
+		all = append(all, Connection{s, collector, "spans"})
+	}
+	return all
 }
 
 func pods(app string, port int) Place {

@@ -15,7 +15,7 @@ import (
 )
 
 // reach is what a service's Envoy must know: those whom it calls, what it leaves the platform for, its own replicas where
-// they carry each other's actors, and the stores and brokers.
+// they carry each other's actors, the stores and brokers, and whom it tells of its requests.
 func reach(service string) []string {
 	hosts := []string{communication.DataNamespace + "/*"}
 	in := func(host string) { hosts = append(hosts, communication.Namespace+"/"+host) }
@@ -30,6 +30,11 @@ func reach(service string) []string {
 	for _, c := range communication.Actors() {
 		if c.From == service {
 			in(c.To.Name + "-dapr." + communication.Namespace + ".svc.cluster.local") // the operator's
+		}
+	}
+	for _, c := range communication.Telemetry() {
+		if c.From == service {
+			hosts = append(hosts, c.To.Namespace+"/"+c.To.Host())
 		}
 	}
 	slices.Sort(hosts)

@@ -71,8 +71,8 @@ var folders = []string{"components", "k8s", "kind", "mesh", "tilt"}
 // use is what the files are for that no kustomization names.
 func use(file string) manifest.Use {
 	switch {
-	case isValues(file), path.Base(file) == "profile.yaml", file == "components/configuration/local.yaml":
-		return manifest.Apart // Helm, services/internal/profile and the laptop's daprd
+	case isValues(file), path.Base(file) == "profile.yaml", file == "components/configuration/local.yaml", path.Base(file) == "otelcol.yaml":
+		return manifest.Apart // Helm, services/internal/profile, the laptop's daprd and the collector
 	case file == "tilt/live.yaml":
 		return manifest.Part
 	}

@@ -272,6 +272,8 @@ func declared(s state) []communication.Connection {
 		for _, service := range communication.Services() {
 			all = append(all, communication.Connection{From: service, To: redis, Why: "events"})
 		}
+	case "k8s/overlays/kind-observability":
+		all = append(all, communication.Telemetry()...)
 	case "k8s/components/autoscaling-by-lag":
 		all = append(all, communication.Connection{From: "keda-operator", To: kafka, Why: "how far groups are"})
 	}

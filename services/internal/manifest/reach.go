@@ -100,7 +100,7 @@ func sortedArrows(set map[arrow]bool) []arrow {
 func reachPods(objects []Object, declared []communication.Connection) []pod {
 	var pods []pod
 	for _, w := range Workloads(objects) {
-		ours := slices.Contains([]string{communication.Namespace, communication.DataNamespace, communication.CityNamespace}, w.Namespace)
+		ours := slices.Contains([]string{communication.Namespace, communication.DataNamespace, communication.CityNamespace, communication.ObservabilityNamespace}, w.Namespace)
 		pods = append(pods, pod{name: w.Name, namespace: w.Namespace, labels: w.Template.Labels, ours: ours})
 	}
 	for _, c := range declared {
