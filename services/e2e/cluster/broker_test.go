@@ -66,16 +66,16 @@ func (s *site) swap(t *T, overlay string) {
 		t.Errorf("apply %s: %v", overlay, err)
 		return
 	}
-	if err := s.rollOut(ctx); err != nil {
+	if err := s.rollOut(ctx, communication.Services()); err != nil {
 		t.Errorf("roll out on %s: %v", overlay, err)
 	}
 }
 
-// rollOut replaces the pods of every service.
-func (s *site) rollOut(ctx context.Context) error {
+// rollOut replaces the pods of services, all at once.
+func (s *site) rollOut(ctx context.Context, apps []string) error {
 	var all sync.WaitGroup
-	errs := make([]error, len(communication.Services()))
-	for i, app := range communication.Services() {
+	errs := make([]error, len(apps))
+	for i, app := range apps {
 		all.Go(func() { errs[i] = s.Restart(ctx, communication.Namespace, "deployment/"+app, 6*time.Minute) })
 	}
 	all.Wait()

@@ -98,7 +98,7 @@ apiVersion: v1
 kind: Namespace
 metadata:
   name: %s
-  labels: {istio-injection: %s}
+  labels: {istio-injection: %s, dapr-injection: enabled}
 ---
 apiVersion: v1
 kind: Service
