@@ -105,6 +105,8 @@ type Outbox struct {
 	mu       sync.Mutex
 	freed    []int // done, to be deleted by the sweeper
 
+	told map[int]string // holders of rings that the scavenger has told of; its goroutine's own
+
 	pending  prometheus.Gauge
 	failures *prometheus.CounterVec
 	redone   prometheus.Counter
@@ -134,6 +136,7 @@ func New(store sidecar.Store, pub sidecar.Publisher, opt Options) *Outbox {
 		store: store, opt: opt,
 		handlers: map[string]func(context.Context, []byte) error{},
 		free:     make(chan int, opt.Slots),
+		told:     map[int]string{},
 		pending:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "outbox_pending", Help: "Commits whose effects are not done."}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "outbox_failures_total", Help: "Failed attempts at an effect."}, []string{"effect"}),
 		redone:   prometheus.NewCounter(prometheus.CounterOpts{Name: "outbox_redone_total", Help: "Slots whose effects were done again after a crash."}),

@@ -290,7 +290,10 @@ func (o *Outbox) scavenge(ctx context.Context) {
 		if err := o.writeLeaseAs(ctx, ring, item, l.Holder, l.Slots); err != nil {
 			continue
 		}
-		o.opt.Log.Info("outbox: recovering the ring of a replica that is gone", "ring", i, "holder", l.Holder)
+		if o.told[i] != l.Holder { // once, although the ring is read again and again
+			o.opt.Log.Info("outbox: recovering the ring of a replica that is gone", "ring", i, "holder", l.Holder)
+			o.told[i] = l.Holder
+		}
 		if err := o.recover(ctx, i, l.Slots, false); err != nil {
 			o.opt.Log.Warn("outbox: recovery failed, will be tried again", "ring", i, "error", err)
 		}
