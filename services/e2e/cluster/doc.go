@@ -28,6 +28,7 @@
 //	                  node_test.go         TestKubeletAndContainerdRestarted, TestDrain
 //	broker            broker_test.go       TestBrokerSwapped
 //	tracing           trace_test.go        TestTraceOfAnOrder
+//	tilt              tilt_test.go         TestTiltCI
 //	cost              latency_test.go      TestLatency
 //	                  footprint_test.go    TestFootprint
 package cluster
