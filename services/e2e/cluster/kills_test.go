@@ -51,7 +51,7 @@ func harm(t *T, groups [][]string, orders int, do func(app string)) {
 // TestPodsKilled removes a pod of every service without any notice.
 func TestPodsKilled(t *testing.T) {
 	r := shows(t, "kills", "A pod of every service dies without notice, two services at once, under load: every order ends, every account balances.")
-	harm(r, slices.Collect(slices.Chunk(communication.Services(), 2)), 60, func(app string) {
+	harm(r, slices.Collect(slices.Chunk(communication.Services(), 2)), 45, func(app string) {
 		pod := here.onePod(r, communication.Namespace, app).Metadata.Name
 		// The kubelet gives it no time; the API server forgets it at once.
 		if _, err := here.Run(r.Context(), "delete", "pod", "-n", communication.Namespace, pod, "--grace-period=0", "--force"); err != nil {
@@ -101,7 +101,7 @@ func TestSidecarsKilled(t *testing.T) {
 	for _, container := range []string{"daprd", "istio-proxy", "app"} {
 		r.Saw("killed: %s of order, payment and delivery", container)
 	}
-	harm(r, [][]string{{"order"}, {"payment"}, {"delivery"}}, 60, func(app string) {
+	harm(r, [][]string{{"order"}, {"payment"}, {"delivery"}}, 45, func(app string) {
 		for _, container := range []string{"daprd", "istio-proxy", "app"} {
 			here.sigkill(r, here.onePod(r, communication.Namespace, app), container)
 			r.Eventually(wellWithin, app+" is well again", func() error { return here.unwell(r.Context()) })

@@ -82,19 +82,24 @@ func TestDrain(t *testing.T) {
 	if err != nil {
 		r.Fatal(err)
 	}
-	// Two replicas, which the autoscaler would not keep.
-	least := func(ctx context.Context, n int) error {
-		return here.Patch(ctx, communication.Namespace, "horizontalpodautoscaler/pricing", fmt.Sprintf(`{"spec":{"minReplicas":%d}}`, n))
+	// Two replicas, which the autoscaler would not keep; it takes the second away as soon as it may.
+	var was kubectl.Autoscaler
+	if err := here.Get(r.Context(), &was, "horizontalpodautoscaler", "pricing", "-n", communication.Namespace); err != nil {
+		r.Fatal(err)
+	}
+	least := func(ctx context.Context, n, patience int) error {
+		return here.Patch(ctx, communication.Namespace, "horizontalpodautoscaler/pricing",
+			fmt.Sprintf(`{"spec":{"minReplicas":%d,"behavior":{"scaleDown":{"stabilizationWindowSeconds":%d}}}}`, n, patience))
 	}
 	r.Cleanup(func() {
 		here.uncordon(r, nodes)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		if err := least(ctx, 1); err != nil {
+		if err := least(ctx, was.Spec.MinReplicas, was.Spec.Behavior.ScaleDown.StabilizationWindowSeconds); err != nil {
 			r.Errorf("the autoscaler can't be set back: %v", err)
 		}
 	})
-	if err := least(r.Context(), 2); err != nil {
+	if err := least(r.Context(), 2, 0); err != nil {
 		r.Fatal(err)
 	}
 	ready := func(want int) func() error {
@@ -144,7 +149,7 @@ func TestDrain(t *testing.T) {
 	}
 
 	// Then everything, with orders under way. Nothing is left to take requests until the node takes pods again.
-	if err := least(r.Context(), 1); err != nil {
+	if err := least(r.Context(), 1, 0); err != nil {
 		r.Fatal(err)
 	}
 	orders := here.background(r, 30, 6, "--patience", "5m", "--timeout", "8m")

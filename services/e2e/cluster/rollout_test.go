@@ -63,13 +63,13 @@ func faultlessly(t *T, sum probe.Summary) {
 }
 
 // together is how many services are rolled out at once.
-const together = 3
+const together = 5
 
 // TestRollingUpdates replaces every pod of every service while people use the platform.
 func TestRollingUpdates(t *testing.T) {
 	r := shows(t, "change", "Every service is rolled out under load: no request fails, and no saga is stuck.", "k8s/base/common/shutdown.yaml", "k8s/base/common/probes.yaml")
 	stop := here.watched(r, here.visitors(r), 20)
-	orders := here.background(r, 150, 4)
+	orders := here.background(r, 60, 4)
 	start := time.Now()
 	for group := range slices.Chunk(communication.Services(), together) {
 		var all sync.WaitGroup
@@ -84,7 +84,7 @@ func TestRollingUpdates(t *testing.T) {
 			}
 		}
 	}
-	r.Figure("rollout of the ten services, three at once", fmt.Sprintf("%.0f s", time.Since(start).Seconds()), "")
+	r.Figure("rollout of the ten services, five at once", fmt.Sprintf("%.0f s", time.Since(start).Seconds()), "")
 	report := orders()
 	faultlessly(r, stop())
 	ended(r, report)

@@ -117,6 +117,7 @@ const skew = time.Minute
 
 // TestExpiredToken has the user service issue a token that lives for a second.
 func TestExpiredToken(t *testing.T) {
+	t.Parallel() // it waits for a minute, and touches nothing but the user service
 	r := shows(t, "ingress", "A token that has expired is refused at the edge.", "mesh/ingress/tokens.yaml")
 	email, password := ids.New("proof")+"@example.com", ids.New("password")
 	in := map[string]string{"email": email, "password": password, "name": "Proof", "role": "customer"}

@@ -68,8 +68,11 @@ type route struct {
 	Name     string
 	Timeout  string
 	Redirect map[string]any
-	Retries  *struct{ Attempts *int }
-	Route    []struct {
+	Retries  *struct {
+		Attempts *int
+		RetryOn  string `yaml:"retryOn"`
+	}
+	Route []struct {
 		Destination struct{ Host, Subset string }
 		Weight      int
 	}

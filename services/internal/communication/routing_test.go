@@ -65,7 +65,23 @@ func TestSidecarsFollowTheMap(t *testing.T) {
 	}
 }
 
-// routeRules hold for every route of mesh/: nothing is tried twice, nothing lasts for ever but a live stream, what is
+// unsent tells whether a route leads from the edge, before which there is no Dapr, and tries again only where nothing was sent
+// (https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter, x-envoy-retry-on).
+func unsent(h route) bool {
+	for _, d := range h.Route {
+		if d.Destination.Host != communication.Gateway+"."+communication.Namespace+".svc.cluster.local" {
+			return false
+		}
+	}
+	for on := range strings.SplitSeq(h.Retries.RetryOn, ",") {
+		if on != "connect-failure" && on != "refused-stream" {
+			return false
+		}
+	}
+	return true
+}
+
+// routeRules hold for every route of mesh/: nothing is tried twice that may have been sent, nothing lasts for ever but a live stream, what is
 // split adds up, and all goes to a subset, because a service without one gives its canary a share that nobody decided on.
 func routeRules(r resource) []string {
 	var violations []string
@@ -76,7 +92,7 @@ func routeRules(r resource) []string {
 		if h.Redirect != nil {
 			continue
 		}
-		if h.Retries == nil || h.Retries.Attempts == nil || *h.Retries.Attempts != 0 {
+		if h.Retries == nil || h.Retries.Attempts == nil || *h.Retries.Attempts != 0 && !unsent(h) {
 			complain(h, "may be tried again; that is Dapr's")
 		}
 		if h.Timeout == "" && h.Name != "live" {
@@ -149,6 +165,11 @@ func TestRouteRulesFail(t *testing.T) {
 		{"tries and no end", "{name: x, route: [{destination: {host: menu.dishmesh.svc.cluster.local, subset: v1}}]}",
 			[]string{`f: route "x" may be tried again; that is Dapr's`, `f: route "x" has no end`}},
 		{"one try", "{name: x, timeout: 6s, retries: {attempts: 1}, route: [{destination: {host: menu.dishmesh.svc.cluster.local, subset: v1}}]}",
+			[]string{`f: route "x" may be tried again; that is Dapr's`}},
+		{"no connection, at the edge", "{name: x, timeout: 6s, retries: {attempts: 2, retryOn: 'connect-failure,refused-stream'}, route: [{destination: {host: gateway.dishmesh.svc.cluster.local, subset: v1}}]}", nil},
+		{"no connection, behind it", "{name: x, timeout: 6s, retries: {attempts: 2, retryOn: connect-failure}, route: [{destination: {host: menu.dishmesh.svc.cluster.local, subset: v1}}]}",
+			[]string{`f: route "x" may be tried again; that is Dapr's`}},
+		{"any failure, at the edge", "{name: x, timeout: 6s, retries: {attempts: 2, retryOn: 'connect-failure,5xx'}, route: [{destination: {host: gateway.dishmesh.svc.cluster.local, subset: v1}}]}",
 			[]string{`f: route "x" may be tried again; that is Dapr's`}},
 		{"weights", "{name: x, timeout: 6s, retries: {attempts: 0}, route: [{destination: {host: menu.dishmesh.svc.cluster.local, subset: v1}, weight: 90}, {destination: {host: menu.dishmesh.svc.cluster.local, subset: v2}, weight: 5}]}",
 			[]string{`f: route "x" has weights that add up to 95`}},
