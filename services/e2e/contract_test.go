@@ -61,8 +61,11 @@ func TestContract(t *testing.T) {
 	t.Logf("seed %s; the same cases again: make fuzz SEED=%s", seed, seed)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(seconds)*time.Second+2*time.Minute)
 	defer cancel()
+	// One worker: a seed then gives the same cases in the same order. With two, Python's parser of its own source, by which the
+	// fuzzer describes what it does, has failed (3.11, "AST constructor recursion depth mismatch"): its depth is counted for all
+	// threads together.
 	cmd := exec.CommandContext(ctx, program, "run", s.url+"/openapi.yaml", "--no-color", "--seed", seed, "--max-time", strconv.Itoa(seconds),
-		"--workers", "2", "--phases", "examples,coverage,fuzzing,stateful", "--checks", checks, "--request-timeout", "20")
+		"--workers", "1", "--phases", "examples,coverage,fuzzing,stateful", "--checks", checks, "--request-timeout", "20")
 	hooks, err := filepath.Abs("contract")
 	if err != nil {
 		t.Fatal(err)
