@@ -195,6 +195,11 @@ func (cfg Config) heads(ctx context.Context, s Stream, visit func(history) error
 	if err != nil {
 		return err
 	}
-	err = s.each(ctx, snapshot, visit)
+	err = s.each(ctx, snapshot, func(h history) error {
+		if h.old {
+			return nil
+		}
+		return visit(h)
+	})
 	return errors.Join(err, snapshot.Close())
 }

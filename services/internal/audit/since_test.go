@@ -30,6 +30,9 @@ func TestSince(t *testing.T) {
 		{noon, map[string]int{}, nil},
 	} {
 		cfg.Since = tc.since
+		if len(tc.want) == 0 {
+			cfg.Wait, cfg.Progress = time.Second, func(n int) { t.Errorf("waits for %d orders, all of which are left out", n) }
+		}
 		r, err := audit.Run(t.Context(), cfg)
 		if err != nil {
 			t.Fatal(err)
