@@ -65,13 +65,21 @@ func TestSidecarsFollowTheMap(t *testing.T) {
 	}
 }
 
-// unsent tells whether a route leads from the edge, before which there is no Dapr, and tries again only where nothing was sent
-// (https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter, x-envoy-retry-on).
-func unsent(h route) bool {
+// fromEdge tells whether a route leads from the edge, before which there is no Dapr.
+func fromEdge(h route) bool {
 	for _, d := range h.Route {
 		if d.Destination.Host != communication.Gateway+"."+communication.Namespace+".svc.cluster.local" {
 			return false
 		}
+	}
+	return len(h.Route) > 0
+}
+
+// unsent tells whether a route leads from the edge and tries again only where nothing was sent
+// (https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter, x-envoy-retry-on).
+func unsent(h route) bool {
+	if !fromEdge(h) {
+		return false
 	}
 	for on := range strings.SplitSeq(h.Retries.RetryOn, ",") {
 		if on != "connect-failure" && on != "refused-stream" {
@@ -94,6 +102,8 @@ func routeRules(r resource) []string {
 		}
 		if h.Retries == nil || h.Retries.Attempts == nil || *h.Retries.Attempts != 0 && !unsent(h) {
 			complain(h, "may be tried again; that is Dapr's")
+		} else if *h.Retries.Attempts == 0 && fromEdge(h) {
+			complain(h, "is given up where no connection came about, and nobody before it tries again")
 		}
 		if h.Timeout == "" && h.Name != "live" {
 			complain(h, "has no end")
@@ -167,6 +177,8 @@ func TestRouteRulesFail(t *testing.T) {
 		{"one try", "{name: x, timeout: 6s, retries: {attempts: 1}, route: [{destination: {host: menu.dishmesh.svc.cluster.local, subset: v1}}]}",
 			[]string{`f: route "x" may be tried again; that is Dapr's`}},
 		{"no connection, at the edge", "{name: x, timeout: 6s, retries: {attempts: 2, retryOn: 'connect-failure,refused-stream'}, route: [{destination: {host: gateway.dishmesh.svc.cluster.local, subset: v1}}]}", nil},
+		{"one try, at the edge", "{name: x, timeout: 6s, retries: {attempts: 0}, route: [{destination: {host: gateway.dishmesh.svc.cluster.local, subset: v1}}]}",
+			[]string{`f: route "x" is given up where no connection came about, and nobody before it tries again`}},
 		{"no connection, behind it", "{name: x, timeout: 6s, retries: {attempts: 2, retryOn: connect-failure}, route: [{destination: {host: menu.dishmesh.svc.cluster.local, subset: v1}}]}",
 			[]string{`f: route "x" may be tried again; that is Dapr's`}},
 		{"any failure, at the edge", "{name: x, timeout: 6s, retries: {attempts: 2, retryOn: 'connect-failure,5xx'}, route: [{destination: {host: gateway.dishmesh.svc.cluster.local, subset: v1}}]}",

@@ -18,23 +18,24 @@ const (
 	released = "released.binpb"
 )
 
-// buf finds the program; the first time on a machine it is built, which takes some minutes.
-func buf(t *testing.T) string {
+// pinned finds a program of the version that .ci/tools pins; the first time on a machine it is built, which takes a moment,
+// for buf some minutes.
+func pinned(t *testing.T, program string) string {
 	t.Helper()
-	cmd := exec.Command("go", "tool", "-modfile=.ci/tools/go.mod", "-n", "buf")
+	cmd := exec.Command("go", "tool", "-modfile=.ci/tools/go.mod", "-n", program)
 	cmd.Dir = top
 	out, err := cmd.Output()
 	if err != nil {
 		var exit *exec.ExitError
 		if errors.As(err, &exit) {
-			t.Fatalf("buf can't be built: %s", exit.Stderr)
+			t.Fatalf("%s can't be built: %s", program, exit.Stderr)
 		}
 		t.Fatal(err)
 	}
 	return strings.TrimSpace(string(out))
 }
 
-// run gives what buf says in dir, "" if it is content.
+// run gives what a program says in dir, "" if it is content.
 func run(t *testing.T, program, dir string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(program, args...)
@@ -45,7 +46,7 @@ func run(t *testing.T, program, dir string, args ...string) string {
 		t.Fatal(err)
 	}
 	if err == nil && len(out) > 0 {
-		t.Logf("buf %s: %s", strings.Join(args, " "), out)
+		t.Logf("%s %s: %s", filepath.Base(program), strings.Join(args, " "), out)
 		return ""
 	}
 	return string(out)
@@ -97,7 +98,7 @@ func image(t *testing.T) string {
 }
 
 func TestDefinitions(t *testing.T) {
-	program := buf(t)
+	program := pinned(t, "buf")
 	for _, args := range [][]string{{"lint"}, {"format", "--diff", "--exit-code"}, {"breaking", "--against", image(t)}} {
 		if said := run(t, program, top, args...); said != "" {
 			t.Errorf("buf %s:\n%s", strings.Join(args, " "), said)
@@ -107,7 +108,7 @@ func TestDefinitions(t *testing.T) {
 
 // The generated code is that of the definitions: go generate ./services/internal/contract leaves no diff.
 func TestGenerated(t *testing.T) {
-	program := buf(t)
+	program := pinned(t, "buf")
 	dir, _ := definitions(t)
 	if said := run(t, program, dir, "generate"); said != "" {
 		t.Fatal(said)
@@ -144,7 +145,7 @@ func TestGenerated(t *testing.T) {
 // Deliberate breaks, one for each way in which a reader of yesterday would be lost. If one of them passed, the gate would
 // be open.
 func TestBreaksAreFound(t *testing.T) {
-	program := buf(t)
+	program := pinned(t, "buf")
 	const order = "services/order/orderapi/events.proto"
 	for _, tt := range []struct{ name, file, old, new, want string }{
 		{"a field is renamed", order, "string courier_note = 16;", "string note_to_courier = 16;", `Field "16" with name "note_to_courier" on message "PlacedEvent" changed`},

@@ -1,9 +1,7 @@
 package contract_test
 
 import (
-	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,22 +16,6 @@ const (
 	currentAPI  = top + "/services/openapi.yaml"
 	releasedAPI = "released.openapi.yaml"
 )
-
-// oasdiff finds the program; the first time on a machine it is built, which takes a moment.
-func oasdiff(t *testing.T) string {
-	t.Helper()
-	cmd := exec.Command("go", "tool", "-modfile=.ci/tools/go.mod", "-n", "oasdiff")
-	cmd.Dir = top
-	out, err := cmd.Output()
-	if err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
-			t.Fatalf("oasdiff can't be built: %s", exit.Stderr)
-		}
-		t.Fatal(err)
-	}
-	return strings.TrimSpace(string(out))
-}
 
 // breaking gives what clients of a document would miss in another, "" for nothing: what oasdiff finds, and who may call,
 // which is an extension that no tool knows.
@@ -85,14 +67,14 @@ func roles(t *testing.T, file string) map[string][]string {
 }
 
 func TestPublicAPI(t *testing.T) {
-	if said := breaking(t, oasdiff(t), releasedAPI, currentAPI); said != "" {
+	if said := breaking(t, pinned(t, "oasdiff"), releasedAPI, currentAPI); said != "" {
 		t.Errorf("services/openapi.yaml against the last release:\n%s", said)
 	}
 }
 
 // Deliberate breaks, one for each way in which a client of yesterday would be lost, and what may change at any time.
 func TestBreaksOfThePublicAPIAreFound(t *testing.T) {
-	program := oasdiff(t)
+	program := pinned(t, "oasdiff")
 	text, err := os.ReadFile(releasedAPI)
 	if err != nil {
 		t.Fatal(err)
