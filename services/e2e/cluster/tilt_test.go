@@ -19,7 +19,6 @@ const edited = "menu"
 
 // TestTiltCI is what a developer's machine does, without the developer.
 func TestTiltCI(t *testing.T) {
-	t.Parallel() // it touches menu alone
 	r := shows(t, "tilt", "tilt ci has a service follow its source, sees an order delivered and the audit green; tilt down leaves the Deployment as it was.", "Tiltfile", "tilt")
 	before := here.template(r, edited)
 	start := time.Now()
