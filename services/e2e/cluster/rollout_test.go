@@ -62,8 +62,8 @@ func faultlessly(t *T, sum probe.Summary) {
 	}
 }
 
-// together is how many services are rolled out at once. With five on two cores the ingress has been seen to send requests to
-// a gateway that was already on its way out, 5 s after it was told to go (k8s/README.md).
+// together is how many services are rolled out at once. With five on two cores requests were cut off, probably because the
+// ingress heard more than 5 s late that a gateway was leaving (k8s/README.md).
 const together = 3
 
 // TestRollingUpdates replaces every pod of every service while people use the platform.
