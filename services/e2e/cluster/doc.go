@@ -17,6 +17,7 @@
 //	authorization     authorization_test.go TestMutualTLS, TestAuthorization
 //	                  foreign_test.go      TestForeignNamespace
 //	network           network_test.go      TestNetworkPolicies, TestOutsiders, TestEgress
+//	pods              restricted_test.go   TestRestrictedPods
 //	canary            canary_test.go       TestCanaryEastWest, TestCanaryNorthSouth, TestMirror
 //	                  shared_test.go       TestCanarySharesStateAndEvents
 //	faults            faults_test.go       TestFaultsByHeader, TestAbortedCallsAreSurvived, TestDelayedCallsAreSurvived

@@ -35,7 +35,7 @@ const whyNot = "no cluster was asked for: `make test-cluster` makes one, or give
 var book proof.Book
 
 // subjects are the parts of the proof in the order in which people read them.
-var subjects = []string{"orders", "ingress", "authorization", "network", "canary", "faults", "scaling", "change", "kills", "broker", "tracing", "tilt", "cost"}
+var subjects = []string{"orders", "ingress", "authorization", "network", "pods", "canary", "faults", "scaling", "change", "kills", "broker", "tracing", "tilt", "cost"}
 
 // reserve is kept of -timeout to write down what there is.
 const reserve = 30 * time.Second

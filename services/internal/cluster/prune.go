@@ -161,10 +161,14 @@ func (c *Cluster) wanted() (map[string]bool, error) {
 			if err := yaml.Unmarshal(doc, &t); err != nil {
 				return nil, fmt.Errorf("%s: read what kustomize wrote: %w", folder, err)
 			}
-			if t.Kind != "" {
-				wanted[t.key()] = true
-				found++
+			if t.Kind == "" {
+				continue
 			}
+			found++
+			wanted[t.key()] = true
+			// kustomize gives a namespace to kinds that it doesn't know to be the whole cluster's; the cluster gives it to none of them.
+			t.Metadata.Namespace = ""
+			wanted[t.key()] = true
 		}
 		if found == 0 {
 			return nil, errors.New(folder + " has no resources, and nothing is removed because of that: compare the folder with git")

@@ -35,7 +35,7 @@ func manifestsOf() map[string][]byte {
 		kindManifests: []byte("apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: metrics}\n"),
 		namespaces:    []byte("apiVersion: v1\nkind: Namespace\nmetadata: {name: dishmesh}\n"),
 		overlayData:   []byte("apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: kafka, namespace: dishmesh-data}\n"),
-		overlayKind:   []byte("apiVersion: v1\nkind: Service\nmetadata: {name: order, namespace: dishmesh}\n---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: order, namespace: dishmesh}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: plain}\n"),
+		overlayKind:   []byte("apiVersion: v1\nkind: Service\nmetadata: {name: order, namespace: dishmesh}\n---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: order, namespace: dishmesh}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: plain}\n---\napiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicyBinding\nmetadata: {name: restricted, namespace: dishmesh}\n"),
 		meshFolder:    []byte("apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: order, namespace: dishmesh}\n"),
 	}
 }
@@ -54,6 +54,7 @@ func TestPrune(t *testing.T) {
 		{"still in the manifests", item("apps/v1", "Deployment", "dishmesh", "order", mine), nil, ""},
 		{"read in another version", item("networking.istio.io/v1beta1", "Sidecar", "dishmesh", "order", mine), nil, ""},
 		{"in the namespace that a manifest needn't name", item("v1", "ConfigMap", "default", "plain", mine), nil, ""},
+		{"of the whole cluster, with a namespace in the manifest", item("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding", "", "restricted", mine), nil, ""},
 		{"gone", item("apps/v1", "Deployment", "dishmesh", "coupons", mine), []string{"deployments.apps coupons --ignore-not-found --wait=false --namespace dishmesh"}, ""},
 		{"moved to another namespace", item("v1", "Service", "dishmesh-data", "order", mine), []string{"services order --ignore-not-found --wait=false --namespace dishmesh-data"}, ""},
 		{"of the whole cluster", item("rbac.authorization.k8s.io/v1", "ClusterRole", "", "old", mine), []string{"clusterroles.rbac.authorization.k8s.io old --ignore-not-found --wait=false"}, ""},
