@@ -9,7 +9,8 @@ say() { printf 'offline: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
 
 declare -A dir=() keys=() # of each part: its folder once it is there, and its key
-parts=()                  # in the order in which they are made
+parts=()                  # of the set, in the order in which they are made
+additions=()              # parts that are made only when they are asked for
 half_made=()              # folders that go when the build is interrupted
 helpers=()                # processes that end with it
 
@@ -19,9 +20,13 @@ digest() { printf '%s\0' "$@" | sha256sum | cut -c1-16; }
 # content PATH… prints the digest of files and folders, names included.
 content() { (cd "$repo" && find "$@" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c1-16); }
 
-# part NAME KEY: declares a part. make_NAME (with _ for -) makes it in the folder that it is given; programs have one
-# make_program for all.
-part() { parts+=("$1"); keys[$1]=$2; }
+# part NAME KEY: declares a part, of the set or, where adding is set, an addition. make_NAME (with _ for -) makes it in the
+# folder that it is given; programs have one make_program for all.
+part() {
+  if [[ $adding ]]; then additions+=("$1"); else parts+=("$1"); fi
+  keys[$1]=$2
+}
+adding=
 
 place() { printf '%s/%s-%s' "$cache/parts" "$1" "${keys[$1]}"; }
 

@@ -31,7 +31,7 @@ image() {
   local short=$1 name=$2 input sums=() fn=make_image_${1//-/_}
   shift 2
   image_name[$short]=$name
-  loaded_images+=("image-$short")
+  [[ $adding ]] || loaded_images+=("image-$short")
   for input in archive "$@"; do sums+=("$input" "${keys[$input]}"); done
   if [[ -d $here/images/$short ]]; then sums+=("$(content "kind/offline/images/$short")"); fi
   part "image-$short" "$(digest "$name:$(tag "$name")" "${sums[@]}" "$(declare -f "$fn" pack static_image)")"

@@ -38,7 +38,7 @@ assemble_set() {
 prune_set() {
   where_set >/dev/null
   local kept=() folder
-  for name in "${parts[@]}"; do kept+=("$(place "$name")"); done
+  for name in "${parts[@]}" "${additions[@]}"; do kept+=("$(place "$name")"); done
   for folder in "$cache"/parts/* "$cache"/sets/*; do
     [[ " ${kept[*]} $set_dir " == *" $folder "* ]] && continue
     say "removing $folder"

@@ -130,13 +130,14 @@ func TestCanaryEastWest(t *testing.T) {
 
 // TestCanaryNorthSouth measures weights on requests that come in by the ingress.
 func TestCanaryNorthSouth(t *testing.T) {
+	t.Parallel() // it must not ask faster than one address may
 	r := shows(t, "canary", "From outside, requests are shared among two versions of the gateway, by weight and by header, and all go back at once.",
 		"mesh/canary/gateway", "mesh/canary/traffic/gateway-90-10.yaml", "mesh/canary/traffic/gateway-by-header.yaml")
 	here.canary(r, communication.Gateway)
 	routes := here.raw("", http.MethodGet, "/v1/routes", nil)
 	measure := func(q probe.Request) func(int) probe.Summary {
 		return func(n int) probe.Summary { // at less than what the gateway allows to one address
-			return here.caller.Many(r.Context(), probe.Plan{Requests: []probe.Request{q}, Count: n, AtOnce: 4, Rate: 80, Tally: web.VersionHeader})
+			return here.caller.Many(r.Context(), probe.Plan{Requests: []probe.Request{q}, Count: n, AtOnce: 4, Rate: 60, Tally: web.VersionHeader})
 		}
 	}
 	split(r, "deployed, no route to it", "gateway", 0, measure(routes))

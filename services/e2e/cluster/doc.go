@@ -23,10 +23,11 @@
 //	faults            faults_test.go       TestFaultsByHeader, TestAbortedCallsAreSurvived, TestDelayedCallsAreSurvived
 //	                  outlier_test.go      TestOutlierEjection
 //	scaling           scale_test.go        TestAutoscaling
+//	                  lag_test.go          TestScalingByLag
 //	change            rollout_test.go      TestRollingUpdates
 //	                  workflow_test.go     TestWorkflowCodeChange
-//	kills             kills_test.go        TestPodsKilled, TestSidecarsKilled, TestServersKilled
-//	                  node_test.go         TestKubeletAndContainerdRestarted, TestDrain
+//	kills             kills_test.go        TestKilled: pods, sidecars, servers; and by node_test.go kubelet and containerd
+//	                  node_test.go         TestDrain
 //	broker            broker_test.go       TestBrokerSwapped
 //	tracing           trace_test.go        TestTraceOfAnOrder
 //	tilt              tilt_test.go         TestTiltCI

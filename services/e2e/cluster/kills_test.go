@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,58 +32,72 @@ func (s *site) onePod(t *T, namespace, app string) kubectl.Pod {
 // 30 s (components/README.md), and then for their own next try. That it ends, and ends right, is what the tests want.
 var inTheEnd = []string{"--patience", "3m", "--timeout", "3m"}
 
-// harm does something to services, some at once, group after group, while orders are placed, and wants all of them to end
-// well. It waits for all to be well again before the next group.
-func harm(t *T, groups [][]string, orders int, do func(app string)) {
+// TestKilled kills what can be killed, part by part, while orders are placed all the time, and wants all of them to end well.
+func TestKilled(t *testing.T) {
+	r := shows(t, "kills", "Whatever dies without notice while orders come in: every order ends, every account balances, nothing that was acknowledged is lost.")
+	enough := here.crowd(r, 6, inTheEnd...)
+	t.Run("Pods", podsKilled)
+	t.Run("Sidecars", sidecarsKilled)
+	t.Run("Servers", serversKilled)
+	t.Run("KubeletAndContainerd", kubeletAndContainerdRestarted)
+	ended(r, enough())
+	here.auditGreen(r)
+}
+
+// harm does something to apps, those of a group at once, group after group. It waits for all to be well again before the next.
+func harm(t *T, groups [][]string, do func(app string)) {
 	t.Helper()
-	placed := here.background(t, orders, 6, inTheEnd...)
 	for _, group := range groups {
+		var all sync.WaitGroup
 		for _, app := range group {
-			do(app)
+			all.Go(func() { do(app) })
 		}
+		all.Wait()
 		start := time.Now()
 		t.Eventually(wellWithin, strings.Join(group, ", ")+" are well again", func() error { return here.unwell(t.Context()) })
 		t.Figure(strings.Join(group, ", ")+": well again after", fmt.Sprintf("%.0f s", time.Since(start).Seconds()), "")
 	}
-	ended(t, placed())
-	here.auditGreen(t)
 }
 
-// TestPodsKilled removes a pod of every service without any notice.
-func TestPodsKilled(t *testing.T) {
-	r := shows(t, "kills", "A pod of every service dies without notice, two services at once, under load: every order ends, every account balances.")
-	harm(r, slices.Collect(slices.Chunk(communication.Services(), 2)), 45, func(app string) {
-		pod := here.onePod(r, communication.Namespace, app).Metadata.Name
+// podsKilled removes a pod of every service without any notice.
+func podsKilled(t *testing.T) {
+	r := shows(t, "kills", "A pod of every service dies without notice, three services at once: all are well again.")
+	harm(r, slices.Collect(slices.Chunk(communication.Services(), 3)), func(app string) {
+		pods, err := here.Pods(r.Context(), communication.Namespace, "app="+app)
+		if err != nil || len(pods) == 0 {
+			r.Errorf("pods of %s: %d, %v", app, len(pods), err)
+			return
+		}
+		pod := pods[0].Metadata.Name
 		// The kubelet gives it no time; the API server forgets it at once.
 		if _, err := here.Run(r.Context(), "delete", "pod", "-n", communication.Namespace, pod, "--grace-period=0", "--force"); err != nil {
 			r.Error(err)
 		}
 		r.Eventually(time.Minute, pod+" is replaced", func() error {
-			pods, err := here.Pods(r.Context(), communication.Namespace, "app="+app)
-			if err != nil {
-				return err
+			now, err := here.Pods(r.Context(), communication.Namespace, "app="+app)
+			if err == nil && (len(now) < len(pods) || slices.ContainsFunc(now, func(p kubectl.Pod) bool { return p.Metadata.Name == pod })) {
+				err = fmt.Errorf("not yet")
 			}
-			for _, p := range pods {
-				if p.Metadata.Name == pod {
-					return fmt.Errorf("%s is still there", pod)
-				}
-			}
-			if len(pods) == 0 {
-				return fmt.Errorf("no pod of %s", app)
-			}
-			return nil
+			return err
 		})
 	})
 }
 
-// sigkill kills the process of a container from the node, as the kernel does when memory runs out.
-func (s *site) sigkill(t *T, pod kubectl.Pod, container string) {
+// signal sends a signal to the process of a container, from the node.
+func (s *site) signal(t *T, pod kubectl.Pod, container, name string) {
 	t.Helper()
 	c, ok := pod.Container(container)
 	if !ok || c.RuntimeID() == "" {
 		t.Fatalf("%s has no container %s", pod.Metadata.Name, container)
 	}
-	s.onNode(t, "sh", "-c", "ctr --namespace k8s.io tasks list | awk '$1 == \""+c.RuntimeID()+"\" {print $2}' | xargs kill -9")
+	s.onNode(t, "sh", "-c", "ctr --namespace k8s.io tasks list | awk '$1 == \""+c.RuntimeID()+"\" {print $2}' | xargs kill -"+name)
+}
+
+// sigkill kills the process of a container from the node, as the kernel does when memory runs out.
+func (s *site) sigkill(t *T, pod kubectl.Pod, container string) {
+	t.Helper()
+	c, _ := pod.Container(container)
+	s.signal(t, pod, container, "KILL")
 	t.Eventually(2*time.Minute, container+" is started anew", func() error {
 		var now kubectl.Pod
 		if err := s.Get(t.Context(), &now, "pod", pod.Metadata.Name, "-n", pod.Metadata.Namespace); err != nil {
@@ -95,25 +110,26 @@ func (s *site) sigkill(t *T, pod kubectl.Pod, container string) {
 	})
 }
 
-// TestSidecarsKilled kills, in the pods of the services that a saga goes through, each of the three processes by SIGKILL.
-func TestSidecarsKilled(t *testing.T) {
-	r := shows(t, "kills", "Dapr's sidecar, Istio's and the service itself die by SIGKILL, one by one, under load: every order ends, every account balances.")
-	for _, container := range []string{"daprd", "istio-proxy", "app"} {
+// sidecarsKilled kills, in the pods of the services that a saga goes through, each of the three processes by SIGKILL.
+func sidecarsKilled(t *testing.T) {
+	r := shows(t, "kills", "Dapr's sidecar, Istio's and the service itself die by SIGKILL, one by one: all are started anew.")
+	containers := []string{"daprd", "istio-proxy", "app"}
+	for _, container := range containers {
 		r.Saw("killed: %s of order, payment and delivery", container)
 	}
-	harm(r, [][]string{{"order"}, {"payment"}, {"delivery"}}, 45, func(app string) {
-		for _, container := range []string{"daprd", "istio-proxy", "app"} {
+	harm(r, [][]string{{"order"}, {"payment"}, {"delivery"}}, func(app string) {
+		for _, container := range containers {
 			here.sigkill(r, here.onePod(r, communication.Namespace, app), container)
 			r.Eventually(wellWithin, app+" is well again", func() error { return here.unwell(r.Context()) })
 		}
 	})
 }
 
-// TestServersKilled kills each of the servers that hold what must not be lost. They come back on their own disks.
-func TestServersKilled(t *testing.T) {
-	r := shows(t, "kills", "Redis, PostgreSQL and Kafka die by SIGKILL, one by one, under load: what was acknowledged is still there, every order ends, every account balances.",
+// serversKilled kills each of the servers that hold what must not be lost. They come back on their own disks.
+func serversKilled(t *testing.T) {
+	r := shows(t, "kills", "Redis, PostgreSQL and Kafka die by SIGKILL, one by one: they come back with what they had acknowledged.",
 		"k8s/data/redis", "k8s/data/postgres", "k8s/data/kafka")
-	harm(r, [][]string{{"redis"}, {"postgres"}, {"kafka"}}, 40, func(app string) {
+	harm(r, [][]string{{"redis"}, {"postgres"}, {"kafka"}}, func(app string) {
 		here.sigkill(r, here.onePod(r, communication.DataNamespace, app), app)
 		r.Eventually(wellWithin, app+" is ready again", func() error {
 			pods, err := here.Pods(r.Context(), communication.DataNamespace, "app="+app)

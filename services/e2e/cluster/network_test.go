@@ -46,6 +46,7 @@ func mayConnect(from string, to communication.Place) bool {
 // TestNetworkPolicies connects from the pod of each service to every place of the map, around the mesh, which would hide
 // what the network does.
 func TestNetworkPolicies(t *testing.T) {
+	t.Parallel() // it waits for what times out
 	r := shows(t, "network", "Each pod can connect to what the map says and to nothing else.", "k8s/base/networkpolicies.yaml", "k8s/data/networkpolicies.yaml")
 	targets := tcpPlaces()
 	open, shut := 0, 0

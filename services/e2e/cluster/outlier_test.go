@@ -52,18 +52,19 @@ spec:
       securityContext: {allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
 `
 
-// TestOutlierEjection puts a pod that fails every call among those of pricing, and calls pricing through the gateway's
+// TestOutlierEjection puts a pod that fails every call among those of notification, and calls it through the gateway's
 // Envoy: first without the rule that leaves such a pod alone, which shows its share of the calls, then with it.
 func TestOutlierEjection(t *testing.T) {
-	const app = "pricing"
+	t.Parallel()               // it waits for Envoy's own clock,
+	const app = "notification" // and calls one that no order needs
 	r := shows(t, "faults", "A pod that fails every call and yet is ready gets few of them and is left alone, is tried again later, and it is the mesh's rule that does this.",
-		"mesh/destinations/pricing.yaml")
+		"mesh/destinations/notification.yaml")
 	from := here.beside(r, communication.Gateway, withMesh)
 	round := func(n int, flags ...string) probe.Summary {
 		t.Helper()
-		sum := here.many(r, from, n, 1, direct(app, http.MethodPost, "/v1/quotes"), flags...)
-		if good, bad := sum.Statuses["401"], sum.Statuses["503"]; good+bad != n { // 401: pricing itself, see reached
-			r.Fatalf("%d calls: %v, %v, want answers of pricing and of the bad pod's proxy only", n, sum.Statuses, sum.Failures)
+		sum := here.many(r, from, n, 1, direct(app, http.MethodGet, "/v1/notifications"), flags...)
+		if good, bad := sum.Statuses["401"], sum.Statuses["503"]; good+bad != n { // 401: notification itself, see reached
+			r.Fatalf("%d calls: %v, %v, want answers of notification and of the bad pod's proxy only", n, sum.Statuses, sum.Failures)
 		}
 		return sum
 	}

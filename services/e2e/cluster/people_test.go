@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"net/http"
@@ -139,7 +140,26 @@ func (s *site) order(t *T, want []int, flags ...string) {
 // load places n orders, so many at once, and follows them to their ends.
 func (s *site) load(t *T, n, atOnce int, flags ...string) load.Report {
 	t.Helper()
-	out := s.dishmesh(t, []int{0, 1}, append([]string{"load", "--json", "--url", s.url, "--orders", strconv.Itoa(n), "--concurrency", strconv.Itoa(atOnce)}, flags...)...)
+	return s.loadFed(t, nil, n, atOnce, flags...)
+}
+
+// crowd places orders, so many at once, until somebody has enough, and then follows those under way to their ends.
+func (s *site) crowd(t *T, atOnce int, flags ...string) (enough func() load.Report) {
+	t.Helper()
+	in, w := io.Pipe()
+	var r load.Report
+	var done sync.WaitGroup
+	done.Go(func() { r = s.loadFed(t, in, 5000, atOnce, append([]string{"--until-eof"}, flags...)...) })
+	return func() load.Report {
+		_ = w.Close() // of a pipe: there is no error
+		done.Wait()
+		return r
+	}
+}
+
+func (s *site) loadFed(t *T, in io.Reader, n, atOnce int, flags ...string) load.Report {
+	t.Helper()
+	out := s.dishmeshFed(t, in, []int{0, 1}, append([]string{"load", "--json", "--url", s.url, "--orders", strconv.Itoa(n), "--concurrency", strconv.Itoa(atOnce)}, flags...)...)
 	var r load.Report
 	if err := json.Unmarshal([]byte(out), &r); err != nil {
 		t.Fatalf("load --json: %v: %s", err, clip(out))

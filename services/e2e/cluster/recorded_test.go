@@ -87,6 +87,13 @@ func (t *T) note(why string) {
 	}
 }
 
+// Parallel has the rest of the test run beside others. How long it waits for them is not counted.
+func (t *T) Parallel() {
+	since := time.Now()
+	t.T.Parallel()
+	t.start = t.start.Add(time.Since(since))
+}
+
 func (t *T) because(text string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

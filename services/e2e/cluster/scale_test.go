@@ -13,6 +13,7 @@ import (
 
 // TestAutoscaling has people log in until the user service, which hashes passwords slowly on purpose, needs help.
 func TestAutoscaling(t *testing.T) {
+	t.Parallel() // the autoscaler looks every 15 s
 	r := shows(t, "scaling", "Under load a service gets more replicas by what metrics-server measures, and loses them afterwards.", "k8s/base/common/autoscaling.yaml")
 	if _, err := here.Run(r.Context(), "get", "--raw", "/apis/metrics.k8s.io/v1beta1/namespaces/"+communication.Namespace+"/pods"); err != nil {
 		r.Skipf("there is no metrics-server here: %v", err)
@@ -27,7 +28,7 @@ func TestAutoscaling(t *testing.T) {
 	if was.Status.CurrentReplicas != was.Spec.MinReplicas {
 		r.Fatalf("user has %d replicas before the load, want %d", was.Status.CurrentReplicas, was.Spec.MinReplicas)
 	}
-	// Going down waits for two minutes, so that a short lull costs nothing. Here half a minute has to do.
+	// Going down waits for two minutes, so that a short lull costs nothing. Here some seconds have to do.
 	patience := func(ctx context.Context, seconds int) error {
 		return here.Patch(ctx, communication.Namespace, "horizontalpodautoscaler/user", fmt.Sprintf(`{"spec":{"behavior":{"scaleDown":{"stabilizationWindowSeconds":%d}}}}`, seconds))
 	}
@@ -38,11 +39,11 @@ func TestAutoscaling(t *testing.T) {
 			r.Errorf("the autoscaler can't be set back: %v", err)
 		}
 	})
-	if err := patience(r.Context(), 30); err != nil {
+	if err := patience(r.Context(), 5); err != nil {
 		r.Fatal(err)
 	}
 	start := time.Now()
-	stop := here.steadily(r, here.beside(r, communication.Gateway, withMesh), 30,
+	stop := here.steadily(r, here.beside(r, communication.Gateway, withMesh), 12,
 		byDapr(here.daprToken(r, communication.Gateway), "user", http.MethodPost, "/v1/tokens", `{"email":"operator@dishmesh.local","password":"not the password"}`))
 	var up kubectl.Autoscaler
 	r.Eventually(4*time.Minute, "user is scaled up", func() (err error) {
@@ -72,7 +73,7 @@ func TestAutoscaling(t *testing.T) {
 		}
 		return nil
 	})
-	r.Figure("back at the least, after the load", fmt.Sprintf("%.0f s", time.Since(down).Seconds()), "half a minute of patience")
+	r.Figure("back at the least, after the load", fmt.Sprintf("%.0f s", time.Since(down).Seconds()), "5 s of patience")
 	if a := here.caller.Do(r.Context(), here.raw("", http.MethodGet, "/v1/restaurants", nil)); a.Status != http.StatusOK {
 		r.Errorf("afterwards: %s, want 200", a)
 	}

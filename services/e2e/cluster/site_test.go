@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -148,6 +149,12 @@ func (s *site) close() {
 // dishmesh runs the command, which must end with one of the exit codes want, and gives its standard output.
 func (s *site) dishmesh(t *T, want []int, args ...string) string {
 	t.Helper()
+	return s.dishmeshFed(t, nil, want, args...)
+}
+
+// dishmeshFed is dishmesh with a standard input.
+func (s *site) dishmeshFed(t *T, in io.Reader, want []int, args ...string) string {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, s.program, append(args, "--data", s.data)...)
@@ -155,7 +162,7 @@ func (s *site) dishmesh(t *T, want []int, args ...string) string {
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
 	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, &stdout, &stderr
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {

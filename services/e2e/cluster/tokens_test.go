@@ -117,7 +117,6 @@ const skew = time.Minute
 
 // TestExpiredToken has the user service issue a token that lives for a second.
 func TestExpiredToken(t *testing.T) {
-	t.Parallel() // it waits for a minute, and touches nothing but the user service
 	r := shows(t, "ingress", "A token that has expired is refused at the edge.", "mesh/ingress/tokens.yaml")
 	email, password := ids.New("proof")+"@example.com", ids.New("password")
 	in := map[string]string{"email": email, "password": password, "name": "Proof", "role": "customer"}
@@ -128,6 +127,7 @@ func TestExpiredToken(t *testing.T) {
 	token := here.newToken(r, email, password)
 	issued := time.Now()
 	here.setEnv(r, "user", "ACCESS_TOKEN_TTL-")
+	r.Parallel() // now it waits for a minute
 	var last probe.Answer
 	r.Eventually(2*skew, "the token is refused by the edge", func() error {
 		last = here.caller.Do(r.Context(), here.raw(token, http.MethodGet, "/v1/users/me", nil))

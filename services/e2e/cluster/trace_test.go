@@ -45,7 +45,6 @@ func envoyOf(app string) string {
 
 // TestTraceOfAnOrder looks at one order on its way, with the collector added for that and taken away again.
 func TestTraceOfAnOrder(t *testing.T) {
-	t.Parallel() // what it rolls out goes on serving
 	r := shows(t, "tracing", "One order is seen in one trace, from the edge through the Envoys and daprds that it passes; one that nobody asked to see is not.",
 		"k8s/components/observability", observed, "mesh/telemetry/mesh.yaml", "mesh/mesh-config.yaml")
 	start := time.Now()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,12 +28,13 @@ PostgreSQL and the ten services, and takes it away again. See kind/README.md.
 
   dishmesh cluster up        make it, or bring the one that is there up to date
   dishmesh cluster load      bring changed services into it
+  dishmesh cluster add       bring in what it can have beside the platform
   dishmesh cluster status    see every workload
   dishmesh cluster down      remove it and everything that was made for it`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newClusterUp(), newClusterDown(), newClusterStatus(), newClusterLoad())
+	cmd.AddCommand(newClusterUp(), newClusterDown(), newClusterStatus(), newClusterLoad(), newClusterAdd())
 	return cmd
 }
 
@@ -114,6 +116,53 @@ workloads one pod after another. What did not change goes on running.`,
 			return err
 		}
 		return withCluster(cmd, cfg, func(c *cluster.Cluster, _ time.Time) error { return c.Load(cmd.Context()) })
+	}
+	return cmd
+}
+
+func newClusterAdd() *cobra.Command {
+	long := `Brings into the cluster what parts of k8s/components want to find there, at a pinned version, and waits until it is ready.
+Where no registry answers its images are built first, which takes as long as they are large. Without a name it lists what there is:
+
+`
+	var names []string
+	for _, a := range cluster.Additions() {
+		names = append(names, a.Name)
+		long += fmt.Sprintf("  %-8s %s\n", a.Name, a.Title)
+	}
+	cmd := &cobra.Command{
+		Use:       "add [NAME]",
+		Short:     "Bring in what the cluster can have beside the platform",
+		Long:      strings.TrimSpace(long),
+		Args:      cobra.MaximumNArgs(1),
+		ValidArgs: names,
+	}
+	data := addDataFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			for _, a := range cluster.Additions() {
+				fmt.Fprintf(cmd.OutOrStdout(), "%-8s %s\n", a.Name, a.Title)
+			}
+			return nil
+		}
+		a, err := cluster.FindAddition(args[0])
+		if err != nil {
+			return usageError("%v", err)
+		}
+		cfg, err := clusterConfig(data)
+		if err != nil {
+			return err
+		}
+		return withCluster(cmd, cfg, func(c *cluster.Cluster, start time.Time) error {
+			if err := c.Add(cmd.Context(), a); err != nil {
+				return err
+			}
+			file := cluster.NewLayout(cfg.Data).Manifests(a)
+			out := cmd.OutOrStdout()
+			fmt.Fprintf(out, "\n%s\n", newPalette(out).good.Render(fmt.Sprintf("%s is ready after %s.", a.Name, time.Since(start).Round(time.Second))))
+			fmt.Fprintf(out, "  %-12s%s\n  %-12s%s\n", "what now", a.Next, "away again", "kubectl delete -f "+file)
+			return nil
+		})
 	}
 	return cmd
 }

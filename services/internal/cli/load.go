@@ -35,7 +35,7 @@ type loadFlags struct {
 	seed                           uint64
 	outcomes                       string
 	timeout, patience              time.Duration
-	json                           bool
+	json, untilEOF                 bool
 }
 
 func newLoad() *cobra.Command {
@@ -70,6 +70,7 @@ running, 130 interrupted.`,
 	site := addSiteFlags(cmd)
 	fl := cmd.Flags()
 	fl.IntVar(&f.orders, "orders", 100, "how many orders")
+	fl.BoolVar(&f.untilEOF, "until-eof", false, "place no more once standard input ends, and follow those under way; --orders is how many at most")
 	fl.IntVar(&f.concurrency, "concurrency", 10, "orders in flight at most")
 	fl.Float64Var(&f.rate, "rate", 0, "orders per second to place, whatever has ended; 0: as soon as another has ended")
 	fl.IntVar(&f.customers, "customers", 0, "how many customers they are of (default 8, more where more than 80 orders are in flight)")
@@ -163,8 +164,16 @@ func runLoad(cmd *cobra.Command, f loadFlags, flags *siteFlags) error {
 		return orderFailure(ctx, err)
 	}
 	defer func() { _ = c.journal.Close() }() // every line is on the disk already
+	var enough chan struct{}
+	if f.untilEOF {
+		enough = make(chan struct{})
+		go func() {
+			_, _ = io.Copy(io.Discard, cmd.InOrStdin()) // however it ends, it has ended
+			close(enough)
+		}()
+	}
 	report, err := c.drive(ctx, cmd.ErrOrStderr(), load.Config{
-		Orders: f.orders, Concurrency: f.concurrency, Rate: f.rate, Mixed: f.outcomes == outcomesMixed,
+		Orders: f.orders, Enough: enough, Concurrency: f.concurrency, Rate: f.rate, Mixed: f.outcomes == outcomesMixed,
 		Seed: f.seed, Timeout: f.timeout,
 	})
 	out := cmd.OutOrStdout()

@@ -47,10 +47,10 @@ func (c *Cluster) stepManifests(ctx context.Context) (string, error) {
 	return "", errors.Join(append(wrong, profile.Check(p.Resources)...)...)
 }
 
-// apply makes the cluster have what manifests say, and takes over what somebody else changed by hand.
-func (c *Cluster) apply(ctx context.Context, manifests []byte) error {
+// apply makes the cluster have what manifests say, in somebody's name, and takes over what somebody else changed by hand.
+func (c *Cluster) apply(ctx context.Context, manager string, manifests []byte) error {
 	_, err := c.run.Run(ctx, tool.Command{Name: "kubectl", Stdin: bytes.NewReader(manifests),
-		Args: []string{"apply", "--server-side", "--force-conflicts", "--field-manager=" + fieldManager, "-f", "-"}})
+		Args: []string{"apply", "--server-side", "--force-conflicts", "--field-manager=" + manager, "-f", "-"}})
 	return err
 }
 
@@ -161,7 +161,7 @@ func (c *Cluster) applyOverlay(ctx context.Context, folder string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", folder, err)
 	}
-	if err := c.apply(ctx, pinned); err != nil {
+	if err := c.apply(ctx, fieldManager, pinned); err != nil {
 		return fmt.Errorf("apply %s: %w", folder, err)
 	}
 	return nil

@@ -278,7 +278,11 @@ func (c *Cluster) stepLoad(ctx context.Context) (string, error) {
 	}
 	loaded := 0
 	if c.source == SourceOffline {
-		if loaded, err = c.loadArchives(ctx, have); err != nil {
+		archives, err := filepath.Glob(filepath.Join(c.set, "images", "*.tar"))
+		if err != nil {
+			return "", err
+		}
+		if loaded, err = c.loadArchives(ctx, archives, have); err != nil {
 			return "", err
 		}
 	}
@@ -365,14 +369,10 @@ func familiar(ref string) string {
 	return strings.TrimPrefix(strings.TrimPrefix(ref, "docker.io/"), "library/")
 }
 
-// loadArchives loads those images of the offline set that the node hasn't.
-func (c *Cluster) loadArchives(ctx context.Context, have map[string]string) (int, error) {
-	files, err := filepath.Glob(filepath.Join(c.set, "images", "*.tar"))
-	if err != nil {
-		return 0, err
-	}
+// loadArchives loads those images of what kind/offline has made that the node hasn't.
+func (c *Cluster) loadArchives(ctx context.Context, files []string, have map[string]string) (int, error) {
 	if len(files) == 0 {
-		return 0, fmt.Errorf("the offline set is not whole: remove %s and try again", c.set)
+		return 0, errors.New("what kind/offline has made is not whole: remove its cache (kind/offline/README.md) and try again")
 	}
 	loaded := 0
 	for i, file := range files {

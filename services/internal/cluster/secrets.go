@@ -126,7 +126,7 @@ func (c *Cluster) stepSecrets(ctx context.Context) (string, error) {
 		return "", err
 	}
 	for _, folder := range []string{kindManifests, namespaces} {
-		if err := c.apply(ctx, c.overlays[folder]); err != nil {
+		if err := c.apply(ctx, fieldManager, c.overlays[folder]); err != nil {
 			return "", fmt.Errorf("apply %s: %w", folder, err)
 		}
 	}
@@ -142,5 +142,5 @@ func (c *Cluster) stepSecrets(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return did, c.apply(ctx, b)
+	return did, c.apply(ctx, fieldManager, b)
 }

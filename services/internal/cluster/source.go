@@ -150,14 +150,23 @@ func (c *Cluster) chart(ctx context.Context, name string) (string, error) {
 		"istiod":  {modulesFolder + "/istio", "istio.io/istio", "manifests/charts/istio-control/istio-discovery"},
 		"gateway": {modulesFolder + "/istio", "istio.io/istio", "manifests/charts/gateway"},
 	}[name]
-	out, err := c.run.Run(ctx, tool.Command{Name: "go", Dir: filepath.Join(c.cfg.Home, where.module),
-		Args: []string{"mod", "download", "-json", where.path}, Env: []string{"GOWORK=off"}})
+	module, err := c.moduleFolder(ctx, where.module, where.path)
 	if err != nil {
-		return "", fmt.Errorf("the chart %s comes with the Go module %s: connect once, or set GOPROXY to a proxy you can reach: %w", name, where.path, err)
+		return "", fmt.Errorf("the chart %s: %w", name, err)
+	}
+	return filepath.Join(module, where.folder), nil
+}
+
+// moduleFolder is where the go tool keeps a module that another one, in a folder of the checkout, pins.
+func (c *Cluster) moduleFolder(ctx context.Context, from, path string) (string, error) {
+	out, err := c.run.Run(ctx, tool.Command{Name: "go", Dir: filepath.Join(c.cfg.Home, from),
+		Args: []string{"mod", "download", "-json", path}, Env: []string{"GOWORK=off"}})
+	if err != nil {
+		return "", fmt.Errorf("it comes with the Go module %s: connect once, or set GOPROXY to a proxy you can reach: %w", path, err)
 	}
 	var mod struct{ Dir string }
 	if err := json.Unmarshal(out, &mod); err != nil {
-		return "", fmt.Errorf("read where the module %s is: %w", where.path, err)
+		return "", fmt.Errorf("read where the module %s is: %w", path, err)
 	}
-	return filepath.Join(mod.Dir, where.folder), nil
+	return mod.Dir, nil
 }

@@ -25,9 +25,10 @@ const (
 // Config of a Load.
 type Config struct {
 	Orders      int
-	Concurrency int     // orders in flight at most
-	Rate        float64 // orders per second that are begun, whatever has ended (open loop); 0: as many as fit (closed loop)
-	Mixed       bool    // a fifth of the orders meets with a mishap
+	Enough      <-chan struct{} // once it is closed no more are begun, and those that were are all that were asked for; nil: all are
+	Concurrency int             // orders in flight at most
+	Rate        float64         // orders per second that are begun, whatever has ended (open loop); 0: as many as fit (closed loop)
+	Mixed       bool            // a fifth of the orders meets with a mishap
 	// Wishes says what befalls the i-th order; nil: nothing, or as Mixed says.
 	Wishes    func(i int) customer.Wish
 	Seed      uint64 // of all choices: the same seed gives the same orders
@@ -65,21 +66,34 @@ func (l *Load) Run(ctx context.Context) (Report, error) {
 	slots := make(chan struct{}, l.cfg.Concurrency)
 	var running sync.WaitGroup
 	start := time.Now()
+	asked := l.cfg.Orders
+	// placing ends where no more orders are wanted; those that are under way go on by ctx.
+	placing, enough := context.WithCancel(ctx)
+	defer enough()
+	if l.cfg.Enough != nil {
+		go func() {
+			select {
+			case <-l.cfg.Enough:
+				enough()
+			case <-placing.Done():
+			}
+		}()
+	}
 	for i := range l.cfg.Orders {
 		if l.cfg.Rate > 0 {
 			due := start.Add(time.Duration(float64(i) / l.cfg.Rate * float64(time.Second)))
-			if !publicapi.Sleep(ctx, time.Until(due)) {
-				break
-			}
-			if len(slots) == cap(slots) {
+			if publicapi.Sleep(placing, time.Until(due)) && len(slots) == cap(slots) {
 				l.tally.late()
 			}
 		}
 		select {
 		case slots <- struct{}{}:
-		case <-ctx.Done():
+		case <-placing.Done():
 		}
-		if ctx.Err() != nil {
+		if placing.Err() != nil {
+			if ctx.Err() == nil {
+				asked = i
+			}
 			break
 		}
 		running.Go(func() {
@@ -91,6 +105,7 @@ func (l *Load) Run(ctx context.Context) (Report, error) {
 	}
 	running.Wait()
 	r := l.tally.report(l.cfg, time.Now())
+	r.Orders = asked
 	r.Interrupted = parent.Err() != nil
 	if cause := context.Cause(ctx); cause != nil && parent.Err() == nil {
 		return r, cause

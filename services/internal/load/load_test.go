@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -109,6 +110,27 @@ func TestOpenLoop(t *testing.T) {
 	}
 	if !r.OK() {
 		t.Errorf("got %+v, want all ended", r)
+	}
+}
+
+func TestEnough(t *testing.T) {
+	cfg := config(t, customertest.New(t))
+	cfg.Orders = 1 << 30
+	enough := make(chan struct{})
+	cfg.Enough = enough
+	l := load.New(cfg)
+	go func() {
+		defer close(enough)
+		for l.Snapshot().Ended < 20 && t.Context().Err() == nil {
+			runtime.Gosched()
+		}
+	}()
+	r, err := l.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Interrupted || r.Orders < 20 || r.Orders > 20+10*cfg.Concurrency || !r.OK() {
+		t.Errorf("got %+v, want some more than 20 orders, all ended", r)
 	}
 }
 
