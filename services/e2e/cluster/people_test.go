@@ -1,13 +1,17 @@
 package cluster
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"math/rand/v2"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +19,7 @@ import (
 	"time"
 
 	"github.com/dishmesh/dishmesh/services/internal/audit"
+	"github.com/dishmesh/dishmesh/services/internal/cluster"
 	"github.com/dishmesh/dishmesh/services/internal/communication"
 	"github.com/dishmesh/dishmesh/services/internal/customer"
 	"github.com/dishmesh/dishmesh/services/internal/ids"
@@ -143,13 +148,30 @@ func (s *site) load(t *T, n, atOnce int, flags ...string) load.Report {
 	return s.loadFed(t, nil, n, atOnce, flags...)
 }
 
-// crowd places orders, so many at once, until somebody has enough, and then follows those under way to their ends.
-func (s *site) crowd(t *T, atOnce int, flags ...string) (enough func() load.Report) {
+// crowd places orders at a steady pace, whatever has ended, until somebody has enough, and then follows those under way to their
+// ends. It returns when the first ones are acknowledged.
+func (s *site) crowd(t *T, perSecond float64, flags ...string) (enough func() load.Report) {
 	t.Helper()
+	acknowledged := func() int {
+		journal, err := os.ReadFile(filepath.Join(customer.Folder(s.clients()), customer.JournalFile))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		return bytes.Count(journal, []byte("\n"))
+	}
+	before := acknowledged()
 	in, w := io.Pipe()
 	var r load.Report
 	var done sync.WaitGroup
-	done.Go(func() { r = s.loadFed(t, in, 5000, atOnce, append([]string{"--until-eof"}, flags...)...) })
+	done.Go(func() {
+		r = s.loadFed(t, in, 5000, 300, append([]string{"--until-eof", "--rate", fmt.Sprint(perSecond), "--customers", "30"}, flags...)...)
+	})
+	t.Eventually(time.Minute, "orders come in", func() error {
+		if n := acknowledged() - before; n < 5 {
+			return fmt.Errorf("%d so far", n)
+		}
+		return nil
+	})
 	return func() load.Report {
 		_ = w.Close() // of a pipe: there is no error
 		done.Wait()
@@ -239,10 +261,13 @@ func (s *site) place(t *T, p person, w wish) orderapi.Order {
 	return o
 }
 
+// clients is the folder where `dishmesh` keeps who orders from a cluster, and what; its audit goes by that.
+func (s *site) clients() string { return cluster.NewLayout(s.data).Dir }
+
 // acknowledged writes down an order that was promised, for the audit.
 func (s *site) acknowledged(t *T, o orderapi.Order) {
 	t.Helper()
-	journal, err := customer.OpenJournal(s.data)
+	journal, err := customer.OpenJournal(s.clients())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -134,6 +134,29 @@ func TestSecrets(t *testing.T) {
 			seen[v] = app + "@" + server
 		}
 	}
+	// What KEDA is to ask Kafka with (https://keda.sh/docs/latest/concepts/authentication).
+	for _, app := range []string{"analytics", "notification"} {
+		file := filepath.Join("../../..", "k8s/components/autoscaling-by-lag", app+".yaml")
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, second, _ := strings.Cut(string(b), "\n---\n")
+		var auth struct {
+			Kind string
+			Spec struct {
+				SecretTargetRef []struct{ Parameter, Name, Key string }
+			}
+		}
+		if err := yaml.Unmarshal([]byte(second), &auth); err != nil || auth.Kind != "TriggerAuthentication" || len(auth.Spec.SecretTargetRef) != 2 {
+			t.Fatalf("%s: %+v, %v, want a TriggerAuthentication of user and password", file, auth, err)
+		}
+		for _, ref := range auth.Spec.SecretTargetRef {
+			if len(at["dishmesh/"+ref.Name][ref.Key]) == 0 {
+				t.Errorf("%s: %s is %s of the secret %s, which has none", file, ref.Parameter, ref.Key, ref.Name)
+			}
+		}
+	}
 	var accounts []platform.Account
 	if err := json.Unmarshal(at["dishmesh/user-accounts"]["accounts.json"], &accounts); err != nil || len(accounts) != 37 {
 		t.Errorf("%d accounts, %v", len(accounts), err)

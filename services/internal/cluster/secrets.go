@@ -59,7 +59,7 @@ func (s seed) secrets(apps []string, ca, ingress certificate) ([]secret, error) 
 			data: map[string][]byte{"tls.crt": ingress.certPEM, "tls.key": ingress.keyPEM}},
 	}
 	for _, app := range apps {
-		own := map[string][]byte{}
+		own := map[string][]byte{"user": []byte(app)}
 		for _, server := range servers {
 			own[server] = []byte(s.value(server + "/" + app))
 		}
