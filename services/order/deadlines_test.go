@@ -26,6 +26,26 @@ type noting struct {
 	mu        sync.Mutex
 	started   []string
 	signalled []string
+	// standing are sagas that run and never end by themselves; ended counts how often one was.
+	standing map[string]bool
+	ended    int
+}
+
+func (n *noting) TerminateWorkflow(_ context.Context, id string, _ ...workflow.TerminateOptions) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.ended++
+	delete(n.standing, id)
+	return nil
+}
+
+func (n *noting) PurgeWorkflowState(_ context.Context, id string, _ ...workflow.PurgeOptions) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.standing[id] {
+		return errors.New("it runs")
+	}
+	return errors.New("no such instance exists")
 }
 
 func (n *noting) ScheduleWorkflow(_ context.Context, name string, _ ...workflow.NewWorkflowOptions) (string, error) {
@@ -81,7 +101,7 @@ func TestDeadlines(t *testing.T) {
 
 	read := func(now time.Time) {
 		t.Helper()
-		if err := s.deadlines.due(t.Context(), now, s.escalate); err != nil {
+		if err := s.escalateDue(t.Context(), now); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -93,12 +113,34 @@ func TestDeadlines(t *testing.T) {
 	}
 	read(start.Add(47 * time.Minute))
 	runtest.Eventually(t, "the waiting saga is told", func() bool { _, signalled := engine.counts(); return signalled > 0 })
-	for _, key := range fakes.Store.Keys() {
-		if strings.HasPrefix(key, "due/") && key != cursorKey {
-			t.Errorf("%s was not deleted", key)
+	pages := func() (keys []string) {
+		for _, key := range fakes.Store.Keys() {
+			if strings.HasPrefix(key, "due/") && key != cursorKey {
+				keys = append(keys, key)
+			}
 		}
+		return keys
+	}
+	if got, want := pages(), []string{s.deadlines.page(start.Add(57*time.Minute), waiting)}; !cmp.Equal(got, want) {
+		t.Errorf("pages %v, want %v: the told order is looked at once more", got, want)
 	}
 	read(start.Add(48 * time.Minute))
+	if started, _ := engine.counts(); started != 3 || engine.ended != 0 {
+		t.Errorf("%d sagas started, %d ended, before a told saga has had its time", started, engine.ended)
+	}
+
+	// It stands still: it is ended, and at the next look another one undoes what it may have done.
+	engine.mu.Lock()
+	engine.standing = map[string]bool{waiting: true}
+	engine.mu.Unlock()
+	late := start.Add(59 * time.Minute)
+	if err := s.escalateDue(t.Context(), late); err == nil || !strings.Contains(err.Error(), "replaced at the next look") {
+		t.Errorf("a saga that stands still: %v, want that its page is read again", err)
+	}
+	read(late)
+	if started, _ := engine.counts(); started != 4 || engine.ended != 1 || len(pages()) != 0 {
+		t.Errorf("%d sagas started, %d ended, pages %v, want 4, 1 and none", started, engine.ended, pages())
+	}
 	engine.mu.Lock()
 	defer engine.mu.Unlock()
 	if diff := cmp.Diff([]string{waiting}, engine.signalled); diff != "" {

@@ -68,6 +68,8 @@ type engine interface {
 	StartWorker(ctx context.Context, r *workflow.Registry) error
 	ScheduleWorkflow(ctx context.Context, name string, opts ...workflow.NewWorkflowOptions) (string, error)
 	RaiseEvent(ctx context.Context, id, eventName string, opts ...workflow.RaiseEventOptions) error
+	TerminateWorkflow(ctx context.Context, id string, opts ...workflow.TerminateOptions) error
+	PurgeWorkflowState(ctx context.Context, id string, opts ...workflow.PurgeOptions) error
 }
 
 // The effects that an order's transactions leave in the outbox, beside its events.
@@ -261,7 +263,7 @@ func (s *Service) signalSaga(ctx context.Context, data []byte) error {
 		return fmt.Errorf("signal saga: %w", err)
 	}
 	err := s.engine.RaiseEvent(ctx, e.OrderID, signalEvent, workflow.WithEventPayload(e.Signal))
-	if err == nil || !strings.Contains(err.Error(), "no such instance exists") {
+	if err == nil || !unknownSaga(err) {
 		return err
 	}
 	current, _, loadErr := s.orders.Load(ctx, e.OrderID)

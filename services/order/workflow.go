@@ -52,7 +52,15 @@ type signal struct {
 type sagaInput struct {
 	OrderID string `json:"order_id"`
 	Card    string `json:"card"`
+	// Overdue has the saga do nothing but undo: it stands in for one that stood still.
+	Overdue bool `json:"overdue,omitempty"`
 }
+
+// What is said of an order that did not end in time.
+const (
+	overdueReason = "overdue"
+	overdueDetail = "it did not end in time"
+)
 
 // verdict is what a step answers: done, or refused for a reason. A refusal is a result, not an error.
 type verdict struct {
@@ -85,6 +93,13 @@ func orderSaga(ctx *workflow.WorkflowContext, options ...saga.Option) (any, erro
 	}
 	s := saga.New(ctx, options...)
 	var v verdict
+
+	if in.Overdue {
+		for _, undo := range []string{undoAuthorize, undoTicket, undoCapture, undoDispatch} {
+			s.OnFailure(undo, in.OrderID)
+		}
+		return rollBack(ctx, s, in.OrderID, orderapi.Undeliverable, overdueReason, overdueDetail)
+	}
 
 	ctx.SetCustomStatus("authorizing payment")
 	s.OnFailure(undoAuthorize, in.OrderID)

@@ -23,6 +23,7 @@ type scene struct {
 	answers map[string]any      // by activity; an error fails it; default: done
 	first   map[string]error    // fails an activity the first time only
 	signals map[string][]signal // raised after the activity has run
+	overdue bool                // it stands in for a saga that stood still
 	calls   []string            // the exact list of activities that must run, in order
 	status  orderapi.Status
 	end     ending // what end-order must be given, if it runs
@@ -112,6 +113,10 @@ func scenes() []scene {
 		{name: "cancelled, but picked up meanwhile", signals: with(happy, stepDispatch, signal{Kind: cancelled, Reason: "customer"}),
 			answers: map[string]any{undoDispatch: saga.Undone{TooLate: true}},
 			calls:   list(forward, []string{undoDispatch}, stepTooLate), status: orderapi.PickedUp},
+		{name: "in the place of one that stood still", overdue: true,
+			calls: list(nil, undoAll, stepEnd), status: orderapi.Undeliverable, end: ending{Status: orderapi.Undeliverable, Reason: "overdue"}},
+		{name: "in the place of one that stood still, but picked up meanwhile", overdue: true, answers: map[string]any{undoDispatch: saga.Undone{TooLate: true}},
+			calls: list(nil, []string{undoDispatch}, stepTooLate), status: orderapi.PickedUp},
 		{name: "signals that nobody waits for are passed over", signals: with(with(happy, stepTicket, signal{Kind: kitchenAccepted}, signal{Kind: kitchenAccepted}), stepDispatch, signal{Kind: kitchenRejected}, signal{Kind: pickedUp}),
 			calls: forward, status: orderapi.PickedUp},
 
@@ -203,7 +208,7 @@ func TestSaga(t *testing.T) {
 			mu.Unlock()
 			wait, stop := context.WithTimeout(context.Background(), time.Minute)
 			defer stop()
-			if _, err := client.ScheduleWorkflow(wait, sagaName, workflow.WithInstanceID(id), workflow.WithInput(sagaInput{OrderID: id, Card: "card_ok"})); err != nil {
+			if _, err := client.ScheduleWorkflow(wait, sagaName, workflow.WithInstanceID(id), workflow.WithInput(sagaInput{OrderID: id, Card: "card_ok", Overdue: sc.overdue})); err != nil {
 				t.Fatal(err)
 			}
 			meta, err := client.WaitForWorkflowCompletion(wait, id, workflow.WithFetchPayloads(true))

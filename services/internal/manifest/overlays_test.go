@@ -20,6 +20,8 @@ const (
 	overlay    = "k8s/overlays/kind"
 	production = "k8s/overlays/production"
 	mesh       = "mesh"
+	// addition is built with the manifests of a module laid beside it (`dishmesh cluster add keda`).
+	addition = "kind/keda"
 )
 
 type build struct {
@@ -48,6 +50,7 @@ func kustomizations(t *testing.T) (folders, components []string) {
 	top, files := yamlFiles(t)
 	folders, components, violations := manifest.Kustomizations(top, files, use)
 	report(t, violations)
+	folders = slices.DeleteFunc(folders, func(folder string) bool { return folder == addition }) // see TestAddition
 	// An overlay is applied, also if another stands on it.
 	overlays, err := fs.Glob(top, path.Dir(overlay)+"/*/kustomization.yaml")
 	if err != nil {
@@ -229,24 +232,55 @@ func TestPods(t *testing.T) {
 	})
 }
 
+// TestAddition builds KEDA as `dishmesh cluster add` does, and wants the images that kind/offline makes.
+func TestAddition(t *testing.T) {
+	dirs, err := modules()
+	if err != nil {
+		t.Fatal(err)
+	}
+	laid := t.TempDir()
+	for to, from := range map[string]string{"keda": filepath.Join(root(t), addition), "keda/upstream": filepath.Join(dirs["github.com/kedacore/keda/v2"], "config")} {
+		if err := os.CopyFS(filepath.Join(laid, to), os.DirFS(from)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	objects, _ := loadSchema(t).Build(laid, "keda") // strictness about them is upstream's
+	report(t, manifest.Listed(objects, brought(t)))
+	workloads := 0
+	for _, o := range objects {
+		if o.Kind == "Deployment" {
+			workloads++
+		}
+	}
+	if workloads != 2 {
+		t.Errorf("%d Deployments, want operator and adapter", workloads)
+	}
+}
+
 // TestImagesAreBrought compares with the list that `dishmesh cluster up` goes by.
 func TestImagesAreBrought(t *testing.T) {
+	list := brought(t)
+	each(t, func(s state) []string {
+		if s.name == production { // with a registry
+			return nil
+		}
+		return manifest.Listed(s.objects, list)
+	})
+}
+
+// brought are the images of kind/images.txt.
+func brought(t *testing.T) (list []string) {
+	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(root(t), "kind", "images.txt"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var list []string
 	for line := range strings.Lines(string(raw)) {
 		if name, tag, ok := strings.Cut(strings.TrimSpace(line), " "); ok && !strings.HasPrefix(line, "#") {
 			list = append(list, name+":"+strings.Fields(tag)[0])
 		}
 	}
-	each(t, func(s state) []string {
-		if s.name == production || s.name == "k8s/components/autoscaling-by-lag" { // with a registry, and KEDA's own chart
-			return nil
-		}
-		return manifest.Listed(s.objects, list)
-	})
+	return list
 }
 
 func TestNetworkPoliciesFollowTheMap(t *testing.T) {
