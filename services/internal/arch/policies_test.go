@@ -152,7 +152,9 @@ func componentRules(rows [][]string, documents []document, all policies, tests m
 				timeout, breaker := "none", "caller"
 				for _, p := range all {
 					if c, ok := p.Spec.Targets.Components[name]; ok {
-						timeout = p.Spec.Policies.Timeouts[c.Outbound.Timeout]
+						if c.Outbound.Timeout != "" {
+							timeout = p.Spec.Policies.Timeouts[c.Outbound.Timeout]
+						}
 						if b, ok := p.Spec.Policies.CircuitBreakers[c.Outbound.CircuitBreaker]; ok {
 							breaker = "both"
 							if b.Trip != breakerTrip || b.Timeout != breakerPeriod {
