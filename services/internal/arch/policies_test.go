@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gopkg.in/yaml.v3"
 )
@@ -19,6 +20,8 @@ type policy struct {
 		Policies struct {
 			Timeouts map[string]string
 			Retries  map[string]struct {
+				Policy     string
+				Duration   string
 				MaxRetries int `yaml:"maxRetries"`
 				Matching   struct {
 					HTTP string `yaml:"httpStatusCodes"`
@@ -184,6 +187,25 @@ func componentRules(rows [][]string, documents []document, all policies, tests m
 		}
 	}
 	return violations
+}
+
+// TestEngineStoreOutlastsAnOutage holds the policy that keeps sagas from standing still: see the file's own comment. A time-out
+// would give up a write that may still come to pass.
+func TestEngineStoreOutlastsAnOutage(t *testing.T) {
+	const least = time.Minute // a server that is started anew, with the pauses that Kubernetes makes
+	for _, p := range readPolicies(t) {
+		at, ok := p.Spec.Targets.Components["order-workflow"]
+		if !ok {
+			continue
+		}
+		retry := p.Spec.Policies.Retries[at.Outbound.Retry]
+		every, err := time.ParseDuration(retry.Duration)
+		if lasts := every * time.Duration(retry.MaxRetries); err != nil || retry.Policy != "constant" || lasts < least || at.Outbound.Timeout != "" {
+			t.Errorf("%s: %+v with the time-out %q, %v, want tries for %s or more and no time-out", p.Metadata.Name, retry, at.Outbound.Timeout, err, least)
+		}
+		return
+	}
+	t.Error("nothing is said of the store of the workflow engine")
 }
 
 var testFunc = regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`)

@@ -68,6 +68,7 @@ func TestPrune(t *testing.T) {
 		{"Helm's by its manager", item("v1", account, "dishmesh", "x", `"managedFields":[{"manager":"dishmesh","operation":"Apply"},{"manager":"helm","operation":"Update"}]`), nil, ""},
 		{"Helm's by its label", item("v1", account, "dishmesh", "x", mine+`,"labels":{"app.kubernetes.io/managed-by":"Helm"}`), nil, ""},
 		{"Helm's by its annotation", item("v1", account, "dishmesh", "x", mine+`,"annotations":{"meta.helm.sh/release-name":"dapr"}`), nil, ""},
+		{"what `add` brought", item("apps/v1", "Deployment", "keda", "keda-operator", `"managedFields":[{"manager":"`+addManager+`","operation":"Apply"}]`), nil, ""},
 		{"a canary", item("apps/v1", "Deployment", "dishmesh", "pricing-v2", mine+`,"labels":{"dishmesh/canary":"pricing"}`), nil, ""},
 		{"a controller's", item("v1", "Service", "dishmesh", "order-dapr", mine+`,"ownerReferences":[{"name":"order"}]`), nil, ""},
 		{"on its way out", item("v1", account, "dishmesh", "x", mine+`,"deletionTimestamp":"2026-01-01T00:00:00Z"`), nil, ""},
