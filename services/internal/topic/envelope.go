@@ -33,6 +33,7 @@ type delivery struct {
 	refusal error // why it can't be handled, though its place in the stream is clear
 	inOrder bool  // all before it was taken in
 	reached bool  // its turn came: if it fails now, the failure is its own
+	away    bool  // what it needs to get its turn does not answer: the app's store, or the owner of the stream
 }
 
 // read makes a delivery of what came. An error says that its place in a stream can't be told, or not be believed.

@@ -29,6 +29,7 @@ func (s *Subscriber) catchUp(ctx context.Context, d *delivery, entry inbox.Entry
 	for after, seq := entry.Last, d.event.Seq(); after < seq; {
 		page, err := s.ask(ctx, d, after)
 		if err != nil {
+			d.away = isAway(err)
 			return false, err
 		}
 		if page.Version < seq {

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -73,6 +74,7 @@ func (o *owner) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 type consumer struct {
 	t      *testing.T
 	store  *sidecartest.Store
+	away   atomic.Bool // the store answers nothing
 	pub    *sidecartest.Publisher
 	owner  *owner
 	fail   func(e cloudevent.Event) error
@@ -85,7 +87,7 @@ var mine = []string{"order.placed", "order.accepted", "order.delivered"}
 func newConsumer(t *testing.T, replicas int) *consumer {
 	c := &consumer{t: t, store: sidecartest.NewStore(), pub: &sidecartest.Publisher{}, owner: &owner{events: map[string][]cloudevent.Event{}},
 		fail: func(cloudevent.Event) error { return nil }}
-	state := inbox.New(c.store)
+	state := inbox.New(leaving{c.store, &c.away})
 	handler := func(ctx context.Context, e cloudevent.Event) error {
 		if err := c.fail(e); err != nil {
 			return err
@@ -109,6 +111,40 @@ func newConsumer(t *testing.T, replicas int) *consumer {
 		c.routes, c.subs = append(c.routes, r), append(c.subs, s)
 	}
 	return c
+}
+
+// leaving is a store that can be away.
+type leaving struct {
+	sidecar.Store
+	away *atomic.Bool
+}
+
+func (s leaving) gone() error {
+	if s.away.Load() {
+		return problem.New(problem.Unavailable, "the store does not answer")
+	}
+	return nil
+}
+
+func (s leaving) Get(ctx context.Context, key string) (sidecar.Item, error) {
+	if err := s.gone(); err != nil {
+		return sidecar.Item{}, err
+	}
+	return s.Store.Get(ctx, key)
+}
+
+func (s leaving) GetBulk(ctx context.Context, keys []string) ([]sidecar.Item, error) {
+	if err := s.gone(); err != nil {
+		return nil, err
+	}
+	return s.Store.GetBulk(ctx, keys)
+}
+
+func (s leaving) Transact(ctx context.Context, ops ...sidecar.Op) error {
+	if err := s.gone(); err != nil {
+		return err
+	}
+	return s.Store.Transact(ctx, ops...)
 }
 
 func (c *consumer) deliver(replica int, e cloudevent.Event) string {
@@ -220,29 +256,61 @@ func TestUnknownTrail(t *testing.T) {
 	})
 }
 
-// Nothing is taken in out of order because the owner is away: the event waits, and at last goes to the dead letters
-// without having passed the others. The next one brings all of them.
+// Nothing is taken in out of order because the owner is away, and nothing is buried for it: after its schedule the event
+// goes back to the broker, and is taken in after what was missing as soon as the owner answers.
 func TestOwnerAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newConsumer(t, 1)
 		events := c.owner.happens("ord_1", "placed", "accepted", "delivered")
 		c.owner.away = true
-		c.deliver(0, events[1])
+		if got := c.deliver(0, events[1]); got != "RETRY" || len(c.causes()) > 0 {
+			t.Errorf("%s, dead letters: %q", got, c.causes())
+		}
 		if got, box := c.taken("ord_1"), c.inbox("ord_1"); got != "" || box.Last != 0 || c.owner.asked != 4 {
 			t.Errorf("taken %q, inbox %+v, asked %d times", got, box, c.owner.asked)
 		}
-		if causes := c.causes(); len(causes) != 1 || !strings.HasPrefix(causes[0], "what comes before event order/ord_1/2 can't be fetched") {
-			t.Errorf("dead letters: %q", causes)
-		}
 		c.owner.away = false
-		c.deliver(0, events[2])
-		if got := c.taken("ord_1"); got != "1 2 3" {
-			t.Errorf("taken %q", got)
-		}
-		if got, err := c.subs[0].Redeliver(t.Context(), orders, []byte(encode(t, events[1]))); got != topic.Already || err != nil {
-			t.Errorf("redelivered: %s, %v", got, err)
+		if got := c.deliver(0, events[1]); got != "SUCCESS" || c.taken("ord_1") != "1 2" {
+			t.Errorf("%s, taken %q", got, c.taken("ord_1"))
 		}
 	})
+}
+
+// An event is not to blame for a store that does not answer: after its schedule it goes back to the broker, without a
+// letter, which could have no mark, and is taken in as soon as the store is there again.
+func TestStoreAway(t *testing.T) {
+	for name, tt := range map[string]struct {
+		before int   // how many events of the stream were taken in before
+		fail   error // of the handler, while the store is away
+	}{
+		"the first of its stream": {before: 0},
+		"a later one":             {before: 1},
+		"one that fails for good": {before: 1, fail: problem.New(problem.InvalidRequest, "no")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newConsumer(t, 1)
+				events := c.owner.happens("ord_1", "placed", "accepted")[:tt.before+1]
+				for _, e := range events[:tt.before] {
+					c.deliver(0, e)
+				}
+				// It goes when the handler is at work: the inbox was read before.
+				c.fail = func(cloudevent.Event) error { c.away.Store(true); return tt.fail }
+				start := time.Now()
+				if got := c.deliver(0, events[tt.before]); got != "RETRY" || len(c.causes()) > 0 {
+					t.Errorf("%s, dead letters: %q", got, c.causes())
+				}
+				if took := time.Since(start); tt.fail == nil && took < 6*time.Second {
+					t.Errorf("sent back after %s, before the end of its schedule", took)
+				}
+				c.away.Store(false)
+				c.fail = func(cloudevent.Event) error { return nil }
+				if got, want := c.deliver(0, events[tt.before]), "1 2 "[:2*tt.before+1]; got != "SUCCESS" || c.taken("ord_1") != want {
+					t.Errorf("%s, taken %q, want %q", got, c.taken("ord_1"), want)
+				}
+			})
+		})
+	}
 }
 
 // What fails for good is parked, so that it holds up nobody but itself, and for no longer than its own retries.

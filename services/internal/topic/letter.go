@@ -30,11 +30,16 @@ const maxOriginal = 640 << 10
 
 // bury writes the dead letter of an event and then, if the failure was the event's own, marks its sequence as parked,
 // so that the next event of its stream is no gap. In this order: killed in between, the event is delivered and
-// dead-lettered again, under the same id. Without a letter the event goes back to the broker. A live event, which nobody
-// keeps, is counted and dropped.
+// dead-lettered again, under the same id. Without a letter the event goes back to the broker, and so it does without a
+// letter when the store could not take the mark. A live event, which nobody keeps, is counted and dropped.
 func (s *Subscriber) bury(ctx context.Context, d *delivery, cause error, attempts int) string {
 	if d.sub.Live {
 		return s.drop(d, cause)
+	}
+	if d.reached {
+		if _, err := s.look(ctx, d); isAway(err) {
+			return s.sendBack(d, cause)
+		}
 	}
 	e, topic := d.event, d.sub.Topic
 	now := time.Now().UTC()

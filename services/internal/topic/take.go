@@ -35,6 +35,7 @@ func (s *Subscriber) take(ctx context.Context, d *delivery, fresh bool) (string,
 		if owes, known := d.event.Owes(d.sub.Types, 0); round > 1 || !fresh || d.inOrder || owes || !known {
 			var err error
 			if entry, err = s.look(ctx, d); err != nil {
+				d.away = isAway(err)
 				return "", err
 			}
 		}

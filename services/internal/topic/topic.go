@@ -114,7 +114,8 @@ func (s *Subscriber) deliver(ctx context.Context, sub Subscription, contentType 
 // errGiveBack says that the event can only go back to the broker.
 var errGiveBack = errors.New("the event goes back to the broker")
 
-// insist takes an event in, on the schedule of its subscription, or buries it.
+// insist takes an event in, on the schedule of its subscription, or buries it. An event is buried for a failure of its
+// own alone: while the app's store or the owner of its stream does not answer, it goes back to the broker, however often.
 func (s *Subscriber) insist(ctx context.Context, d *delivery) string {
 	ids := correlation.From(ctx)
 	if d.event.TraceParent != "" {
@@ -123,7 +124,7 @@ func (s *Subscriber) insist(ctx context.Context, d *delivery) string {
 	ctx = correlation.With(ctx, ids)
 	topic, schedule := d.sub.Topic, d.sub.Schedule
 	for attempt := 1; ; attempt++ {
-		d.reached = false
+		d.reached, d.away = false, false
 		outcome, err := s.take(ctx, d, attempt == 1)
 		if err == nil {
 			s.handled.WithLabelValues(topic, outcome).Inc()
@@ -134,6 +135,9 @@ func (s *Subscriber) insist(ctx context.Context, d *delivery) string {
 			return giveBack
 		}
 		if d.refusal != nil && errors.Is(err, d.refusal) || problem.Permanent(err) || attempt > len(schedule) {
+			if d.away {
+				return s.sendBack(d, err)
+			}
 			return s.bury(ctx, d, err, attempt)
 		}
 		pause := schedule.pause(attempt)
@@ -149,6 +153,22 @@ func (s *Subscriber) insist(ctx context.Context, d *delivery) string {
 		s.handled.WithLabelValues(topic, "retry").Inc()
 		return giveBack
 	}
+}
+
+// sendBack gives an event back to the broker that can be neither taken in nor buried now.
+func (s *Subscriber) sendBack(d *delivery, cause error) string {
+	s.log.Warn("event goes back to the broker until what it needs answers", "event", d.event.ID, "type", d.event.Type, "error", cause)
+	s.handled.WithLabelValues(d.sub.Topic, "retry").Inc()
+	return giveBack
+}
+
+// isAway tells whether an error says that somebody does not answer, and not what they answered.
+func isAway(err error) bool {
+	if err == nil {
+		return false
+	}
+	kind := problem.Of(err)
+	return kind == problem.Unavailable || kind == problem.Timeout || errors.Is(err, context.DeadlineExceeded)
 }
 
 // attemptTimeout bounds one call of a handler.
