@@ -35,7 +35,8 @@ var inTheEnd = []string{"--patience", "3m", "--timeout", "3m"}
 // TestKilled kills what can be killed, part by part, while orders are placed all the time, and wants all of them to end well.
 func TestKilled(t *testing.T) {
 	r := shows(t, "kills", "Whatever dies without notice while orders come in: every order ends, every account balances, nothing that was acknowledged is lost.")
-	enough := here.crowd(r, 0.8, inTheEnd...)
+	// As many as two processors have to spare while ten pods start anew: what comes in faster only waits, and then gives up.
+	enough := here.crowd(r, 0.5, inTheEnd...)
 	t.Run("Pods", podsKilled)
 	t.Run("Sidecars", sidecarsKilled)
 	t.Run("Servers", serversKilled)

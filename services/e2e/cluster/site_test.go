@@ -149,13 +149,13 @@ func (s *site) close() {
 // dishmesh runs the command, which must end with one of the exit codes want, and gives its standard output.
 func (s *site) dishmesh(t *T, want []int, args ...string) string {
 	t.Helper()
-	return s.dishmeshFed(t, nil, want, args...)
+	return s.dishmeshFed(t, 8*time.Minute, nil, want, args...)
 }
 
-// dishmeshFed is dishmesh with a standard input.
-func (s *site) dishmeshFed(t *T, in io.Reader, want []int, args ...string) string {
+// dishmeshFed is dishmesh with a standard input, and so much time.
+func (s *site) dishmeshFed(t *T, within time.Duration, in io.Reader, want []int, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, s.program, append(args, "--data", s.data)...)
 	cmd.Env = append(os.Environ(), "NO_COLOR=1")
