@@ -42,7 +42,7 @@ func TestBrokerSwapped(t *testing.T) {
 			r.Fatalf("after the rollout the broker is %s, want %s", got, c.kind)
 		}
 		r.Figure("to "+c.name, fmt.Sprintf("%.0f s", time.Since(start).Seconds()), "")
-		ended(r, here.load(r, 25, 6, "--outcomes", "mixed", "--seed", "7"))
+		ended(r, here.load(r, 25, 12, "--outcomes", "mixed", "--seed", "7"))
 		here.auditGreen(r)
 	}
 }

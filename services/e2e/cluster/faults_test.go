@@ -95,7 +95,7 @@ func survive(t *testing.T, claim, file, flag string) {
 			return nil
 		})
 	}
-	report := here.load(r, 20, 6)
+	report := here.load(r, 20, 10)
 	ended(r, report)
 	if flag == "FI" {
 		r.Figure("calls of payment that were aborted", fmt.Sprint(injected()), "at least 1")

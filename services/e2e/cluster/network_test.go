@@ -57,6 +57,12 @@ func TestNetworkPolicies(t *testing.T) {
 			requests = append(requests, connection(p))
 		}
 		answers := here.askAll(r, from, requests, "--timeout", "2s", "--concurrency", "40")
+		// On a busy node an answer can be late, and a name not found in time says nothing of the way there: asked once more.
+		for i, p := range targets {
+			if a := answers[i+1]; a.Failure == probe.NoName || a.Failure == probe.TimedOut && mayConnect(app, p) {
+				answers[i+1] = here.ask(r, from, connection(p), "--timeout", "10s")
+			}
+		}
 		if a := answers[0]; a.Failure != probe.TimedOut {
 			r.Errorf("%s to the API server: %s, want that it times out", app, a)
 		}

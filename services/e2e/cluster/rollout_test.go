@@ -69,7 +69,7 @@ const together = 5
 func TestRollingUpdates(t *testing.T) {
 	r := shows(t, "change", "Every service is rolled out under load: no request fails, and no saga is stuck.", "k8s/base/common/shutdown.yaml", "k8s/base/common/probes.yaml")
 	stop := here.watched(r, here.visitors(r), 20)
-	orders := here.background(r, 60, 4)
+	orders := here.background(r, 45, 4)
 	start := time.Now()
 	for group := range slices.Chunk(communication.Services(), together) {
 		var all sync.WaitGroup
