@@ -38,6 +38,19 @@ func TestBrokerSwapped(t *testing.T) {
 		start := time.Now()
 		here.swap(r, c.overlay)
 		here.well(r)
+		// A pod that still ends may carry a saga's last event to the broker that nobody listens to any more.
+		r.Eventually(wellWithin, "the pods of the broker before are gone", func() error {
+			pods, err := here.Pods(r.Context(), communication.Namespace, "")
+			if err != nil {
+				return err
+			}
+			for _, p := range pods {
+				if p.Metadata.DeletionTimestamp != nil {
+					return fmt.Errorf("%s still ends", p.Metadata.Name)
+				}
+			}
+			return nil
+		})
 		if got := here.broker(r); got != c.kind {
 			r.Fatalf("after the rollout the broker is %s, want %s", got, c.kind)
 		}
