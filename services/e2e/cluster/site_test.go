@@ -146,10 +146,13 @@ func (s *site) close() {
 	}
 }
 
+// commandWithin is how long a command may take.
+const commandWithin = 8 * time.Minute
+
 // dishmesh runs the command, which must end with one of the exit codes want, and gives its standard output.
 func (s *site) dishmesh(t *T, want []int, args ...string) string {
 	t.Helper()
-	return s.dishmeshFed(t, 8*time.Minute, nil, want, args...)
+	return s.dishmeshFed(t, commandWithin, nil, want, args...)
 }
 
 // dishmeshFed is dishmesh with a standard input, and so much time.

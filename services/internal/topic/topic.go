@@ -164,9 +164,6 @@ func (s *Subscriber) sendBack(d *delivery, cause error) string {
 
 // isAway tells whether an error says that somebody does not answer, and not what they answered.
 func isAway(err error) bool {
-	if err == nil {
-		return false
-	}
 	kind := problem.Of(err)
 	return kind == problem.Unavailable || kind == problem.Timeout || errors.Is(err, context.DeadlineExceeded)
 }
