@@ -116,7 +116,7 @@ func (r *Rig) node(ctx context.Context, spec conformance.NodeSpec) (*node, error
 
 // serve begins a life of the application.
 func (n *node) serve() error {
-	ln, err := net.Listen("tcp", local(n.appPort))
+	ln, err := listen(n.appPort)
 	if err != nil {
 		return fmt.Errorf("the application of %s: %w", n.spec.App, err)
 	}

@@ -6,6 +6,8 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"syscall"
+	"time"
 )
 
 // Ports are taken from below those that the operating system hands out for outgoing connections, so that a port stays
@@ -51,6 +53,18 @@ func (p *ports) several(n int) ([]int, error) {
 		}
 	}
 	return out, nil
+}
+
+// listen listens on a port that this process has just let go of. A child that another goroutine is starting holds a
+// copy of every descriptor until its exec, and keeps the port busy so long: within a second it is free, or somebody
+// else's.
+func listen(port int) (net.Listener, error) {
+	for deadline := time.Now().Add(time.Second); ; time.Sleep(time.Millisecond) {
+		ln, err := net.Listen("tcp", local(port))
+		if !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(deadline) {
+			return ln, err
+		}
+	}
 }
 
 func local(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
