@@ -23,7 +23,7 @@
 //	faults            faults_test.go       TestFaultsByHeader, TestAbortedCallsAreSurvived, TestDelayedCallsAreSurvived
 //	                  outlier_test.go      TestOutlierEjection
 //	scaling           scale_test.go        TestAutoscaling
-//	                  lag_test.go          TestScalingByLag
+//	                  scale_by_lag_test.go TestScalingByLag
 //	change            rollout_test.go      TestRollingUpdates
 //	                  workflow_test.go     TestWorkflowCodeChange
 //	kills             kills_test.go        TestKilled: pods, sidecars, servers; and by node_test.go kubelet and containerd

@@ -60,10 +60,10 @@ func harm(t *T, groups [][]string, do func(app string)) {
 	}
 }
 
-// podsKilled removes a pod of every service without any notice.
+// podsKilled removes a pod of every service without any notice, half of the services at once.
 func podsKilled(t *testing.T) {
-	r := shows(t, "kills", "A pod of every service dies without notice, three services at once: all are well again.")
-	harm(r, slices.Collect(slices.Chunk(communication.Services(), 3)), func(app string) {
+	r := shows(t, "kills", "A pod of every service dies without notice, five services at once: all are well again.")
+	harm(r, slices.Collect(slices.Chunk(communication.Services(), together)), func(app string) {
 		pods, err := here.Pods(r.Context(), communication.Namespace, "app="+app)
 		if err != nil || len(pods) == 0 {
 			r.Errorf("pods of %s: %d, %v", app, len(pods), err)
@@ -113,12 +113,12 @@ func (s *site) sigkill(t *T, pod kubectl.Pod, container string) {
 
 // sidecarsKilled kills, in the pods of the services that a saga goes through, each of the three processes by SIGKILL.
 func sidecarsKilled(t *testing.T) {
-	r := shows(t, "kills", "Dapr's sidecar, Istio's and the service itself die by SIGKILL, one by one: all are started anew.")
+	r := shows(t, "kills", "Dapr's sidecar, Istio's and the service itself die by SIGKILL, one after the other, in three services at once: all are started anew.")
 	containers := []string{"daprd", "istio-proxy", "app"}
 	for _, container := range containers {
 		r.Saw("killed: %s of order, payment and delivery", container)
 	}
-	harm(r, [][]string{{"order"}, {"payment"}, {"delivery"}}, func(app string) {
+	harm(r, [][]string{{"order", "payment", "delivery"}}, func(app string) {
 		for _, container := range containers {
 			here.sigkill(r, here.onePod(r, communication.Namespace, app), container)
 			r.Eventually(wellWithin, app+" is well again", func() error { return here.unwell(r.Context()) })

@@ -99,6 +99,10 @@ func TestDrain(t *testing.T) {
 	if err := least(r.Context(), 2, 0); err != nil {
 		r.Fatal(err)
 	}
+	// It looks every 15 s; what it will want is told to the Deployment at once.
+	if _, err := here.Run(r.Context(), "scale", "deployment/pricing", "-n", communication.Namespace, "--replicas", "2"); err != nil {
+		r.Fatal(err)
+	}
 	ready := func(want int) func() error {
 		return func() error {
 			pods, err := here.Pods(r.Context(), communication.Namespace, "app=pricing")
@@ -149,7 +153,7 @@ func TestDrain(t *testing.T) {
 	if err := least(r.Context(), 1, 0); err != nil {
 		r.Fatal(err)
 	}
-	orders := here.background(r, 30, 6, "--patience", "5m", "--timeout", "8m")
+	orders := here.background(r, 20, 6, "--patience", "5m", "--timeout", "8m")
 	r.Eventually(time.Minute, "orders are under way", func() error {
 		a := here.caller.Do(r.Context(), probe.Request{URL: here.url + "/v1/restaurants"})
 		if a.Status != http.StatusOK {

@@ -39,7 +39,7 @@ func TestOrdersThroughTheIngress(t *testing.T) {
 // TestLoadThroughTheIngress is what the cluster does under load, with a fifth of the orders meeting a mishap.
 func TestLoadThroughTheIngress(t *testing.T) {
 	r := shows(t, "orders", "A crowd's orders, a fifth of them with a mishap, all end, and every account balances.")
-	report := here.load(r, 80, 10, "--outcomes", "mixed", "--seed", "1")
+	report := here.load(r, 60, 10, "--outcomes", "mixed", "--seed", "1")
 	ended(r, report)
 	r.Figure("order accepted, p50 / p99", fmt.Sprintf("%.0f / %.0f ms", report.Accept.P50, report.Accept.P99), "")
 	r.Figure("order delivered, p50 / p99", fmt.Sprintf("%.1f / %.1f s", report.Delivered.P50/1000, report.Delivered.P99/1000), "")

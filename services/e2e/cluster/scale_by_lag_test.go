@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,17 +26,16 @@ const lagHPA = "keda-hpa-analytics"
 // TestScalingByLag stops the process of analytics as a debugger would, so that it takes no more events and yet is not gone, and
 // has orders placed until it is far behind.
 func TestScalingByLag(t *testing.T) {
-	t.Parallel() // the audit waits for its own orders only
 	r := shows(t, "scaling", "A consumer that falls behind on Kafka gets more replicas by KEDA, which asks Kafka, and loses them when it has caught up.", byLag)
-	start := time.Now()
-	here.addKEDA(r)
+	added := here.addKEDA(r) // while the next tests run
+	r.Parallel()             // the audit waits for its own orders only
+	added()
 	r.Cleanup(func() {
 		if err := here.scaleByCPU(); err != nil {
 			r.Errorf("the autoscalers can't be set back: %v", err)
 		}
 	})
-	r.Figure("KEDA brought into the cluster", fmt.Sprintf("%.0f s", time.Since(start).Seconds()), "`dishmesh cluster add keda`")
-	start = time.Now()
+	start := time.Now()
 	if err := here.scaleByLag(r.Context()); err != nil {
 		r.Fatal(err)
 	}
@@ -89,12 +89,12 @@ func TestScalingByLag(t *testing.T) {
 	here.auditGreen(r)
 }
 
-// addKEDA brings KEDA into the cluster for as long as the test lasts, if it is not there: at rest it takes a tenth of what the
-// whole cluster does, which the other tests can do without.
-func (s *site) addKEDA(t *T) {
+// addKEDA begins to bring KEDA into the cluster for as long as the test lasts, if it is not there: at rest it takes a tenth of
+// what the whole cluster does, which the other tests can do without. The test waits for it when it needs it.
+func (s *site) addKEDA(t *T) (wait func()) {
 	t.Helper()
 	if _, err := s.Run(t.Context(), "get", "namespace", "keda"); err == nil {
-		return
+		return func() {}
 	}
 	keda, err := cluster.FindAddition("keda")
 	if err != nil {
@@ -107,7 +107,13 @@ func (s *site) addKEDA(t *T) {
 			t.Errorf("KEDA can't be taken away: %v", err)
 		}
 	})
-	s.dishmeshFed(t, 30*time.Minute, nil, []int{0}, "cluster", "add", keda.Name) // its images may have to be built
+	var added sync.WaitGroup
+	added.Go(func() {
+		start := time.Now()
+		s.dishmeshFed(t, 30*time.Minute, nil, []int{0}, "cluster", "add", keda.Name) // its images may have to be built
+		t.Figure("KEDA brought into the cluster", fmt.Sprintf("%.0f s", time.Since(start).Seconds()), "`dishmesh cluster add keda`")
+	})
+	return added.Wait
 }
 
 // scaleByLag has KEDA scale what it can, in the place of the autoscalers that go by processor time.
