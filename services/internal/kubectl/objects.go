@@ -2,7 +2,6 @@ package kubectl
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"time"
 )
@@ -95,9 +94,6 @@ func (p Pod) Ready() bool {
 	return p.Metadata.DeletionTimestamp == nil && Holds(p.Status.Conditions, "Ready")
 }
 
-// over tells whether all of the pod's containers have ended for good.
-func (p Pod) over() bool { return p.Status.Phase == "Succeeded" || p.Status.Phase == "Failed" }
-
 // Restarts is how often containers of the pod were started anew.
 func (p Pod) Restarts() (n int) {
 	for _, c := range p.Status.Containers {
@@ -121,26 +117,23 @@ func (p Pod) Container(name string) (ContainerStatus, bool) {
 	return ContainerStatus{}, false
 }
 
-// Pods lists the pods that a label selector picks, "" for all, in a namespace. Those on their way out are left out: see Ending.
+// Pods lists the pods that a label selector picks, "" for all, in a namespace. Those on their way out are left out.
 func (c Cluster) Pods(ctx context.Context, namespace, selector string) ([]Pod, error) {
-	all, err := c.allPods(ctx, namespace, selector)
-	return slices.DeleteFunc(all, func(p Pod) bool { return p.Metadata.DeletionTimestamp != nil || p.over() }), err
-}
-
-// Ending lists the pods of a namespace that are on their way out and still do what they have begun.
-func (c Cluster) Ending(ctx context.Context, namespace string) ([]Pod, error) {
-	all, err := c.allPods(ctx, namespace, "")
-	return slices.DeleteFunc(all, func(p Pod) bool { return p.Metadata.DeletionTimestamp == nil || p.over() }), err
-}
-
-func (c Cluster) allPods(ctx context.Context, namespace, selector string) ([]Pod, error) {
 	args := []string{"pods", "-n", namespace}
 	if selector != "" {
 		args = append(args, "-l", selector)
 	}
 	var list List[Pod]
-	err := c.Get(ctx, &list, args...)
-	return list.Items, err
+	if err := c.Get(ctx, &list, args...); err != nil {
+		return nil, err
+	}
+	var pods []Pod
+	for _, p := range list.Items {
+		if p.Metadata.DeletionTimestamp == nil && p.Status.Phase != "Succeeded" && p.Status.Phase != "Failed" {
+			pods = append(pods, p)
+		}
+	}
+	return pods, nil
 }
 
 // Deployment is what is read of a Deployment or StatefulSet.
