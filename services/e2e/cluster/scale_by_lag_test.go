@@ -23,6 +23,9 @@ const scaledByLag = "app.kubernetes.io/name in (notification,analytics)"
 // lagHPA is the autoscaler that KEDA makes for analytics.
 const lagHPA = "keda-hpa-analytics"
 
+// analytics is held by whoever stops it or needs a pod of it, of the tests that run side by side.
+var analytics sync.Mutex
+
 // TestScalingByLag stops the process of analytics as a debugger would, so that it takes no more events and yet is not gone, and
 // has orders placed until it is far behind.
 func TestScalingByLag(t *testing.T) {
@@ -51,6 +54,8 @@ func TestScalingByLag(t *testing.T) {
 	})
 	r.Figure("until KEDA has asked Kafka for the first time", fmt.Sprintf("%.0f s", time.Since(start).Seconds()), "")
 
+	analytics.Lock()
+	defer analytics.Unlock()
 	pod := here.onePod(r, communication.Namespace, "analytics")
 	here.signal(r, pod, "app", "STOP")
 	resumed := false
@@ -60,7 +65,7 @@ func TestScalingByLag(t *testing.T) {
 			here.signal(r, pod, "app", "CONT")
 		}
 	}
-	r.Cleanup(resume)
+	defer resume()
 	ended(r, here.load(r, 20, 10)) // each of them some 20 events
 	start = time.Now()
 	var up kubectl.Autoscaler
