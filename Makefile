@@ -109,7 +109,7 @@ fuzz-tool: ## install the pinned fuzzer into a Python environment in the user's 
 	  cp $(REQUIREMENTS) $(FUZZER)/requirements.txt; }
 
 # KEEP=0 removes the cluster at the end. RUN=Canary runs some of the tests, and writes nothing.
-test-cluster: build ## prove everything on a real cluster, which is made if need be; writes k8s/PROOF.md (25 minutes)
+test-cluster: build ## prove everything on a real cluster, which is made if need be; writes k8s/PROOF.md (18 minutes)
 	@$(BIN)/dishmesh cluster up $(CLUSTERFLAGS)
 	@DISHMESH_BIN=$(CURDIR)/$(BIN) go test -vet=off -count=1 -v -parallel 8 -timeout 60m ./services/e2e/cluster -data $(CURDIR)/.dishmesh -commit $(VERSION) \
 	  $(if $(RUN),-run '$(RUN)',-proof $(CURDIR)/k8s/PROOF.md); code=$$?; \
