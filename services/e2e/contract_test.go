@@ -106,6 +106,6 @@ func schemathesis() (string, error) {
 }
 
 // longLine is a line of the fuzzer that would hide the others: what it sends can be large.
-var longLine = regexp.MustCompile(`(?m)^(.{2000}).+$`)
+var longLine = regexp.MustCompile(`(?m)^(.{1000}).+$`)
 
 func lastOf(b []byte, most int) []byte { return b[max(0, len(b)-most):] }
