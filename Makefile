@@ -42,7 +42,7 @@ contracts: ## check the contracts: buf lint, buf and oasdiff against the last re
 	go test -vet=off ./services/internal/contract/...
 
 contracts-release: contracts ## keep the contracts of today as those of the last release
-	$(BUF) build --exclude-source-info -o services/internal/contract/released.binpb
+	$(BUF) build services --exclude-source-info -o services/internal/contract/released.binpb
 	cp services/openapi.yaml services/internal/contract/released.openapi.yaml
 
 up: build ## build what is missing, run the platform and show a first order (UPFLAGS="--time-scale 0" for flags)

@@ -13,7 +13,7 @@ import (
 )
 
 // topLevel is what may lie at the top of the repository, beside dot-files: it stays small enough to be read at a glance.
-var topLevel = []string{"go.mod", "go.sum", "buf.yaml", "buf.gen.yaml", "services", "components", "mesh", "k8s", "kind", "tilt", "Tiltfile", "README.md", "LICENSE", "Makefile"}
+var topLevel = []string{"go.mod", "go.sum", "services", "components", "mesh", "k8s", "kind", "tilt", "Tiltfile", "README.md", "LICENSE", "Makefile"}
 
 // topRules hold that nothing else lies at the top, and that every folder there says what it is.
 func topRules(files []string, exists func(string) bool) []string {

@@ -68,7 +68,7 @@ func definitions(t *testing.T) (dir string, files []string) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"buf.yaml", "buf.gen.yaml", "go.mod", "go.sum"} {
+	for _, name := range []string{"services/buf.yaml", "services/buf.gen.yaml", "go.mod", "go.sum"} {
 		take(name)
 	}
 	err := filepath.WalkDir(filepath.Join(top, "services"), func(path string, _ fs.DirEntry, err error) error {
@@ -100,7 +100,7 @@ func image(t *testing.T) string {
 func TestDefinitions(t *testing.T) {
 	program := pinned(t, "buf")
 	for _, args := range [][]string{{"lint"}, {"format", "--diff", "--exit-code"}, {"breaking", "--against", image(t)}} {
-		if said := run(t, program, top, args...); said != "" {
+		if said := run(t, program, filepath.Join(top, "services"), args...); said != "" {
 			t.Errorf("buf %s:\n%s", strings.Join(args, " "), said)
 		}
 	}
@@ -110,7 +110,7 @@ func TestDefinitions(t *testing.T) {
 func TestGenerated(t *testing.T) {
 	program := pinned(t, "buf")
 	dir, _ := definitions(t)
-	if said := run(t, program, dir, "generate"); said != "" {
+	if said := run(t, program, filepath.Join(dir, "services"), "generate"); said != "" {
 		t.Fatal(said)
 	}
 	same := 0
@@ -182,7 +182,7 @@ func TestBreaksAreFound(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			said := run(t, program, dir, "breaking", "--against", image(t))
+			said := run(t, program, filepath.Join(dir, "services"), "breaking", "--against", image(t))
 			if tt.want == "" && said != "" || !strings.Contains(said, tt.want) {
 				t.Errorf("buf breaking says %q, want %q in it", said, tt.want)
 			}

@@ -1,3 +1,3 @@
 package contract
 
-//go:generate go -C ../../.. tool -modfile=.ci/tools/go.mod buf generate
+//go:generate go -C ../.. tool -modfile=../.ci/tools/go.mod buf generate
