@@ -62,17 +62,18 @@ func TestContract(t *testing.T) {
 	t.Logf("seed %s; the same cases again: make fuzz SEED=%s", seed, seed)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(seconds)*time.Second+2*time.Minute)
 	defer cancel()
-	hooks, err := filepath.Abs("contract")
+	folder, err := filepath.Abs("contract")
 	if err != nil {
 		t.Fatal(err)
 	}
 	// One worker: a seed then gives the same cases in the same order. With two, Python's parser of its own source, by which the
 	// fuzzer describes what it does, has failed (3.11, "AST constructor recursion depth mismatch"): its depth is counted for all
 	// threads together.
-	cmd := exec.CommandContext(ctx, program, "--config-file", filepath.Join(hooks, "schemathesis.toml"), "run", s.url+"/openapi.yaml", "--no-color", "--seed", seed, "--max-time", strconv.Itoa(seconds),
+	cmd := exec.CommandContext(ctx, program, "--config-file", filepath.Join(folder, "schemathesis.toml"), "run", s.url+"/openapi.yaml",
+		"--no-color", "--seed", seed, "--max-time", strconv.Itoa(seconds),
 		"--workers", "1", "--phases", "examples,coverage,fuzzing,stateful", "--checks", checks, "--request-timeout", "20")
 	cmd.Dir = t.TempDir() // it leaves its caches where it runs
-	cmd.Env = append(os.Environ(), "SCHEMATHESIS_HOOKS=hooks", "PYTHONPATH="+hooks, "PYTHONDONTWRITEBYTECODE=1", "PYTHONUTF8=1",
+	cmd.Env = append(os.Environ(), "SCHEMATHESIS_HOOKS=hooks", "PYTHONPATH="+folder, "PYTHONDONTWRITEBYTECODE=1", "PYTHONUTF8=1",
 		"CONTRACT_URL="+s.url, "CONTRACT_ACCOUNTS="+filepath.Join(s.data, "accounts.json"))
 	out, err := cmd.CombinedOutput()
 	if err != nil {

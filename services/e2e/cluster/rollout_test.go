@@ -62,7 +62,7 @@ func faultlessly(t *T, sum probe.Summary) {
 	}
 }
 
-// together is how many services are rolled out at once.
+// together is how many services are rolled out, or lose a pod, at once.
 const together = 5
 
 // TestRollingUpdates replaces every pod of every service while people use the platform.

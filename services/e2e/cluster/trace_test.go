@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -125,6 +126,17 @@ func (s *site) observe(ctx context.Context) error {
 		return err
 	}
 	return s.rollOut(ctx, observedServices)
+}
+
+// rollOut replaces the pods of services, all at once.
+func (s *site) rollOut(ctx context.Context, apps []string) error {
+	var all sync.WaitGroup
+	errs := make([]error, len(apps))
+	for i, app := range apps {
+		all.Go(func() { errs[i] = s.Restart(ctx, communication.Namespace, "deployment/"+app, 6*time.Minute) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
 }
 
 // unobserve takes it away again. It runs when the test has ended, whatever came of it.

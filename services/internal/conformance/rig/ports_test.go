@@ -20,7 +20,10 @@ func TestListen(t *testing.T) {
 				case <-stop:
 					return
 				default:
-					_ = exec.Command("true").Run() // only its start matters
+					if err := exec.Command("true").Run(); err != nil {
+						t.Error(err)
+						return
+					}
 				}
 			}
 		})
@@ -36,7 +39,9 @@ func TestListen(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ln.Close()
+			if err := ln.Close(); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }
