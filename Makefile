@@ -65,8 +65,8 @@ status: build ## show every process of the platform
 
 test: fmt-check vet lint contracts cross build unit conformance e2e ## run every test that needs only this machine
 
-test-all: ## run them with a longer contract test, and the unit tests once more under the race detector (needs a C compiler)
-	$(MAKE) test CONTRACT_SECONDS=300
+test-all: ## run them with a longer contract test of other cases each time, and the unit tests once more under the race detector (needs a C compiler)
+	$(MAKE) test CONTRACT_SECONDS=300 CONTRACT_SEED=random
 	$(MAKE) race
 
 test-faults: build ## kill, crash and hang processes by seed, stop the broker, audit: half an hour (SEEDS=1..200 PROFILE=embedded)
@@ -100,7 +100,7 @@ test-profiles: build ## the whole conformance suite on every profile that can ru
 	$(BIN)/dishmesh conformance --all $(CONFORMANCEFLAGS)
 
 fuzz: build fuzz-tool ## drive every operation of openapi.yaml against the running gateway (SECONDS=300 SEED=1)
-	DISHMESH_BIN=$(CURDIR)/$(BIN) CONTRACT_SECONDS=$(SECONDS) CONTRACT_SEED=$(SEED) go test -vet=off -count=1 -v -timeout 40m -run '^TestContract$$' ./services/e2e
+	DISHMESH_BIN=$(CURDIR)/$(BIN) CONTRACT_SECONDS=$(SECONDS) CONTRACT_SEED=$(or $(SEED),random) go test -vet=off -count=1 -v -timeout 40m -run '^TestContract$$' ./services/e2e
 
 fuzz-tool: ## install the pinned fuzzer into a Python environment in the user's cache
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "schemathesis needs Python 3.10 or later"; exit 1; }
