@@ -51,7 +51,7 @@ func (d *daemon) possible() error {
 		}
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("docker does not run and %s is not installed, so no private one can be started: install Docker Engine (on Debian `apt-get install docker.io`)", strings.Join(missing, ", "))
+		return fmt.Errorf("docker does not run, and a private one needs what is not installed (%s): install Docker Engine (on Debian `apt-get install docker.io`)", strings.Join(missing, ", "))
 	}
 	return nil
 }

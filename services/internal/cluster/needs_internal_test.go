@@ -80,7 +80,7 @@ func TestDocker(t *testing.T) {
 		{name: "no daemon, no root", machine: fakeMachine{user: true}, answers: answers{"docker version": dead}, want: "sudo systemctl start docker"},
 		{name: "no daemon on a Mac", machine: fakeMachine{system: "darwin"}, answers: answers{"docker version": dead}, want: "start Docker Desktop"},
 		{name: "no daemon, nothing to start one with", machine: fakeMachine{missing: []string{"dockerd", "iptables"}}, answers: answers{"docker version": dead},
-			want: "docker does not run and dockerd, iptables is not installed"},
+			want: "a private one needs what is not installed (dockerd, iptables): install Docker Engine"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cl, _ := newFake(t, c.machine, c.answers)
