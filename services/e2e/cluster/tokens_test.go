@@ -21,14 +21,21 @@ import (
 // atEdge tells whether an answer is one of the edge, that is not of the gateway behind it, which says its version.
 func atEdge(a probe.Answer) bool { return a.Header[web.VersionHeader] == "" }
 
-// forge signs the claims of a token with another key, under the same key id.
-func forge(t *T, token string, change func(*userapi.Claims)) string {
+// read gives a token and what it claims, without a look at the signature.
+func read(t *T, token string) (*jwt.Token, userapi.Claims) {
 	t.Helper()
 	var claims userapi.Claims
 	parsed, _, err := jwt.NewParser().ParseUnverified(token, &claims)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return parsed, claims
+}
+
+// forge signs the claims of a token with another key, under the same key id.
+func forge(t *T, token string, change func(*userapi.Claims)) string {
+	t.Helper()
+	parsed, claims := read(t, token)
 	change(&claims)
 	_, key, err := ed25519.GenerateKey(nil)
 	if err != nil {
@@ -124,10 +131,18 @@ func TestExpiredToken(t *testing.T) {
 		r.Fatalf("register: %s", a)
 	}
 	here.setEnv(r, "user", "ACCESS_TOKEN_TTL=1s")
-	token := here.newToken(r, email, password)
+	var token string
+	r.Eventually(time.Minute, "a token that lives for a second", func() error {
+		token = here.newToken(r, email, password)
+		if _, c := read(r, token); c.ExpiresAt.Sub(c.IssuedAt.Time) != time.Second {
+			return fmt.Errorf("this one lives for %s: the old pod still answers", c.ExpiresAt.Sub(c.IssuedAt.Time))
+		}
+		return nil
+	})
 	issued := time.Now()
 	here.setEnv(r, "user", "ACCESS_TOKEN_TTL-")
-	r.Parallel() // now it waits for a minute
+	here.gone(r, "user") // the tests that follow want tokens that last
+	r.Parallel()         // now it waits for a minute
 	var last probe.Answer
 	r.Eventually(2*skew, "the token is refused by the edge", func() error {
 		last = here.caller.Do(r.Context(), here.raw(token, http.MethodGet, "/v1/users/me", nil))
@@ -149,6 +164,19 @@ func (s *site) setEnv(t *T, app string, change ...string) {
 	if err := s.RolledOut(t.Context(), communication.Namespace, "deployment/"+app, rolloutWithin); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// gone waits until no pod of an app is on its way out any more. A rollout is over for Kubernetes before that, and until then
+// a call or a saga may still meet with the old form.
+func (s *site) gone(t *T, app string) {
+	t.Helper()
+	t.Eventually(rolloutWithin, "the old pods of "+app+" are gone", func() error {
+		ending, err := s.Run(t.Context(), "get", "pods", "-n", communication.Namespace, "-l", "app="+app, "-o", "jsonpath={.items[?(@.metadata.deletionTimestamp)].metadata.name}")
+		if err == nil && ending != "" {
+			err = fmt.Errorf("still there: %s", ending)
+		}
+		return err
+	})
 }
 
 // rolloutWithin is how long one service's rollout may take on a busy machine.

@@ -45,19 +45,7 @@ func TestWorkflowCodeChange(t *testing.T) {
 	began := time.Now()
 	r.Cleanup(func() { here.setImage(r, "order", was) })
 	here.setImage(r, "order", nextOrder)
-	// The old pod keeps its sagas while it drains, and takes them on as it knows how. So it has to be gone, not just told to go.
-	r.Eventually(rolloutWithin, "the old release is gone", func() error {
-		images, err := here.Run(r.Context(), "get", "pods", "-n", communication.Namespace, "-l", "app=order", "-o", `jsonpath={.items[*].spec.containers[?(@.name=="app")].image}`)
-		if err != nil {
-			return err
-		}
-		for image := range strings.FieldsSeq(images) {
-			if image != nextOrder {
-				return fmt.Errorf("a pod of %s is still there", image)
-			}
-		}
-		return nil
-	})
+	here.gone(r, "order") // the old pod keeps its sagas while it drains, and takes them on as it knows how
 	r.Figure("rollout of the new release", fmt.Sprintf("%.0f s", time.Since(began).Seconds()), "")
 	for _, o := range []orderapi.Order{before, past} {
 		now, err := p.Order(r.Context(), o.ID)
