@@ -12,20 +12,23 @@ import (
 	"github.com/dishmesh/dishmesh/services/internal/kubectl"
 )
 
-// onePod gives the first pod of an app that is ready.
-func (s *site) onePod(t *T, namespace, app string) kubectl.Pod {
+// onePod gives the first pod of an app that is ready, and waits for one: a pod that lost a sidecar is found unready only some
+// probes later, when the sidecar may be there again.
+func (s *site) onePod(t *T, namespace, app string) (one kubectl.Pod) {
 	t.Helper()
-	pods, err := s.Pods(t.Context(), namespace, "app="+app)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range pods {
-		if p.Ready() {
-			return p
+	t.Eventually(wellWithin, "a pod of "+app+" is ready", func() error {
+		pods, err := s.Pods(t.Context(), namespace, "app="+app)
+		if err != nil {
+			return err
 		}
-	}
-	t.Fatalf("no pod of %s is ready", app)
-	return kubectl.Pod{}
+		i := slices.IndexFunc(pods, kubectl.Pod.Ready)
+		if i < 0 {
+			return fmt.Errorf("none of %d is", len(pods))
+		}
+		one = pods[i]
+		return nil
+	})
+	return one
 }
 
 // inTheEnd is how long an order may take while its services are killed: its saga's steps wait for a breaker that is open for
@@ -115,15 +118,15 @@ func (s *site) sigkill(t *T, pod kubectl.Pod, container string) {
 func sidecarsKilled(t *testing.T) {
 	r := shows(t, "kills", "Dapr's sidecar, Istio's and the service itself die by SIGKILL, one after the other, in three services at once: all are started anew.")
 	containers := []string{"daprd", "istio-proxy", "app"}
-	for _, container := range containers {
-		r.Saw("killed: %s of order, payment and delivery", container)
-	}
 	harm(r, [][]string{{"order", "payment", "delivery"}}, func(app string) {
 		for _, container := range containers {
 			here.sigkill(r, here.onePod(r, communication.Namespace, app), container)
 			r.Eventually(wellWithin, app+" is well again", func() error { return here.unwell(r.Context()) })
 		}
 	})
+	if !r.Failed() {
+		r.Saw("killed in each: %s", strings.Join(containers, ", "))
+	}
 }
 
 // serversKilled kills each of the servers that hold what must not be lost. They come back on their own disks.
