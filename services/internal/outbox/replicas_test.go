@@ -3,9 +3,11 @@ package outbox_test
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,6 +46,73 @@ func TestReplicas(t *testing.T) {
 		if !b.Ready() {
 			t.Error("the survivor is not ready")
 		}
+		b.stop()
+	})
+}
+
+// However many replicas came and went, the next one has a ring at once: what is left of them is kept by nobody, neither
+// by themselves nor by the replica that lived on and did what they had left.
+func TestManyReplicas(t *testing.T) {
+	for name, end := range map[string]func(p *process){
+		"given back": func(*process) {},
+		"killed":     func(p *process) { p.dead.Store(true) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := newWorld()
+				survivor := start(t, w, "survivor").ready(t)
+				for i := range 40 {
+					before := time.Now()
+					p := start(t, w, fmt.Sprint("replica", i)).ready(t)
+					if took := time.Since(before); took > time.Second {
+						t.Fatalf("replica %d had to wait %v for a ring", i, took)
+					}
+					end(p)
+					p.stop()
+					time.Sleep(2 * lease) // the survivor does what was left
+				}
+				survivor.stop()
+			})
+		})
+	}
+}
+
+// A replica is frozen in the middle of a commit, which reaches the store after another has done what was in the ring, and
+// dies then. The effects are done all the same.
+func TestFrozenInACommit(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld()
+		b := start(t, w, "b").ready(t)
+		var frozen atomic.Bool
+		w.store.Fail = func(ops []sidecar.Op) error {
+			if frozen.Load() && strings.Contains(string(ops[0].Value), `"holder":"a"`) && strings.Contains(string(ops[0].Value), `"epoch":1,`) {
+				return errors.New("frozen")
+			}
+			return nil
+		}
+		var a *process
+		a = start(t, w, "a", func(o *outbox.Options, _ *mortal) {
+			o.Crash = func(point string) {
+				switch point {
+				case outbox.BeforeCommit:
+					frozen.Store(true)
+					time.Sleep(3 * lease)
+				case outbox.AfterCommit:
+					a.dead.Store(true)
+					runtime.Goexit()
+				}
+			}
+		}).ready(t)
+		go a.Commit(t.Context(), "k", []outbox.Effect{note(t, "late")}, set("state")) //nolint:errcheck // it ends in Goexit
+		time.Sleep(3*lease - time.Second)
+		if w.has("state") || a.Ready() {
+			t.Fatalf("the commit came too early (state written: %t), or the lease did not run out (ready: %t)", w.has("state"), a.Ready())
+		}
+		eventually(t, "the effect of the late commit is done", func() bool { return slices.Contains(w.effects(), "note:late") })
+		if !a.dead.Load() {
+			t.Error("the replica that committed late lives, and may have done it")
+		}
+		a.stop()
 		b.stop()
 	})
 }

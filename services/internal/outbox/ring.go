@@ -21,6 +21,9 @@ type lease struct {
 	Epoch   int       `json:"epoch"`
 	Slots   int       `json:"slots"`
 	Expires time.Time `json:"expires"`
+	// Recovered is when another replica last did what it holds, zero if none has since Holder had it. It does not keep
+	// the ring from a replica that needs one.
+	Recovered time.Time `json:"recovered,omitzero"`
 }
 
 // heldRing is a ring that this process holds.
@@ -284,11 +287,13 @@ func (o *Outbox) scavenge(ctx context.Context) {
 		if json.Unmarshal(item.Value, &l) != nil || l.Slots == 0 || time.Now().Before(l.Expires) {
 			continue
 		}
-		// Take it over for as long as the recovery lasts. It is read again every four leases until somebody takes
-		// it: its holder may have been frozen in the middle of a commit.
-		ring := &heldRing{number: i, epoch: l.Epoch + 1}
-		if err := o.writeLeaseAs(ctx, ring, item, l.Holder, l.Slots); err != nil {
+		// It is read again every four leases until somebody takes it: its holder may have been frozen in the middle of
+		// a commit.
+		if time.Since(l.Recovered) < 4*o.opt.Lease {
 			continue
+		}
+		if err := o.claim(ctx, i, item, l); err != nil {
+			continue // another replica has it
 		}
 		if o.told[i] != l.Holder { // once, although the ring is read again and again
 			o.opt.Log.Info("outbox: recovering the ring of a replica that is gone", "ring", i, "holder", l.Holder)
@@ -300,12 +305,15 @@ func (o *Outbox) scavenge(ctx context.Context) {
 	}
 }
 
-func (o *Outbox) writeLeaseAs(ctx context.Context, ring *heldRing, old sidecar.Item, holder string, slots int) error {
-	b, err := json.Marshal(lease{Holder: holder, Epoch: ring.epoch, Slots: slots, Expires: time.Now().Add(4 * o.opt.Lease)})
+// claim makes the recovery of a ring this replica's, and shuts out a holder that comes back.
+func (o *Outbox) claim(ctx context.Context, ring int, old sidecar.Item, l lease) error {
+	l.Epoch++
+	l.Recovered = time.Now()
+	b, err := json.Marshal(l)
 	if err != nil {
 		return err
 	}
-	return o.store.Transact(ctx, sidecar.Op{Key: leaseKey(ring.number), Value: b, ETag: old.ETag})
+	return o.store.Transact(ctx, sidecar.Op{Key: leaseKey(ring), Value: b, ETag: old.ETag})
 }
 
 // sweep deletes the slots whose effects are done, many in one transaction, and makes them free.
