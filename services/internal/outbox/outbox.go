@@ -103,7 +103,8 @@ type Outbox struct {
 	free     chan int
 	ring     atomic.Pointer[heldRing]
 	mu       sync.Mutex
-	freed    []int // done, to be deleted by the sweeper
+	freed    []int           // done, to be deleted by the sweeper
+	redoing  map[string]bool // keys of slots that a recovery has handed over and that are not done
 
 	told map[int]string // holders of rings that the scavenger has told of; its goroutine's own
 
@@ -137,6 +138,7 @@ func New(store sidecar.Store, pub sidecar.Publisher, opt Options) *Outbox {
 		handlers: map[string]func(context.Context, []byte) error{},
 		free:     make(chan int, opt.Slots),
 		told:     map[int]string{},
+		redoing:  map[string]bool{},
 		pending:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "outbox_pending", Help: "Commits whose effects are not done."}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "outbox_failures_total", Help: "Failed attempts at an effect."}, []string{"effect"}),
 		redone:   prometheus.NewCounter(prometheus.CounterOpts{Name: "outbox_redone_total", Help: "Slots whose effects were done again after a crash."}),
@@ -202,7 +204,7 @@ func (o *Outbox) Commit(ctx context.Context, key string, effects []Effect, ops .
 	}
 	o.opt.Crash(AfterCommit)
 	o.pending.Inc()
-	o.enqueue(j)
+	o.enqueue(context.WithoutCancel(ctx), j) // it is written, whatever becomes of the request
 	return nil
 }
 
@@ -238,7 +240,7 @@ func (o *Outbox) unknown(j job) {
 			written, err := o.settle(ctx, j)
 			cancel()
 			if err == nil && written {
-				o.enqueue(j)
+				o.enqueue(context.Background(), j)
 				return
 			}
 			if err == nil {
@@ -279,10 +281,13 @@ func (o *Outbox) done(index int) {
 	o.freed = append(o.freed, index)
 }
 
-func (o *Outbox) enqueue(j job) {
+func (o *Outbox) enqueue(ctx context.Context, j job) {
 	h := fnv.New32a()
 	h.Write([]byte(j.entry.Key))
-	o.queues[h.Sum32()%uint32(len(o.queues))] <- j
+	select {
+	case o.queues[h.Sum32()%uint32(len(o.queues))] <- j:
+	case <-ctx.Done():
+	}
 }
 
 func (o *Outbox) work(ctx context.Context, queue <-chan job) {

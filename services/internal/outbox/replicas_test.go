@@ -78,42 +78,114 @@ func TestManyReplicas(t *testing.T) {
 }
 
 // A replica is frozen in the middle of a commit, which reaches the store after another has done what was in the ring, and
-// dies then. The effects are done all the same.
+// dies then. The effects are done all the same, whether its ring is free by then or a third replica's.
 func TestFrozenInACommit(t *testing.T) {
+	for _, taken := range []bool{false, true} {
+		t.Run(fmt.Sprintf("ring taken %t", taken), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := newWorld()
+				b := start(t, w, "b").ready(t)
+				var frozen atomic.Bool
+				w.store.Fail = func(ops []sidecar.Op) error {
+					if frozen.Load() && strings.Contains(string(ops[0].Value), `"holder":"a","epoch":1,`) {
+						return errors.New("frozen")
+					}
+					return nil
+				}
+				var a *process
+				a = start(t, w, "a", func(o *outbox.Options, _ *mortal) {
+					o.Crash = func(point string) {
+						switch point {
+						case outbox.BeforeCommit:
+							frozen.Store(true)
+							time.Sleep(3 * lease)
+						case outbox.AfterCommit:
+							a.dead.Store(true)
+							runtime.Goexit()
+						}
+					}
+				}).ready(t)
+				go a.Commit(t.Context(), "k", []outbox.Effect{note(t, "late")}, set("state")) //nolint:errcheck // it ends in Goexit
+				time.Sleep(2 * lease)
+				if taken {
+					c := start(t, w, "c").ready(t)
+					defer c.stop()
+				}
+				time.Sleep(lease - time.Second)
+				if w.has("state") || a.Ready() {
+					t.Fatalf("the commit came too early (state written: %t), or the lease did not run out (ready: %t)", w.has("state"), a.Ready())
+				}
+				eventually(t, "the late commit is written", func() bool { return w.has("state") })
+				ring := w.slots()[0]
+				if got := strings.HasPrefix(ring, "outbox/1/"); !got {
+					t.Errorf("it is written to %s, which is not the ring of the replica that was frozen", ring)
+				}
+				eventually(t, "its effect is done", func() bool { return slices.Contains(w.effects(), "note:late") })
+				eventually(t, "the slots are free", func() bool { return len(w.slots()) == 0 })
+				if !a.dead.Load() {
+					t.Error("the replica that committed late lives, and may have done it")
+				}
+				a.stop()
+				b.stop()
+			})
+		})
+	}
+}
+
+// While the broker is away for long, what a replica that is gone has left is handed over once, not at every look at its
+// ring.
+func TestRedoneOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld()
-		b := start(t, w, "b").ready(t)
-		var frozen atomic.Bool
-		w.store.Fail = func(ops []sidecar.Op) error {
-			if frozen.Load() && strings.Contains(string(ops[0].Value), `"holder":"a"`) && strings.Contains(string(ops[0].Value), `"epoch":1,`) {
-				return errors.New("frozen")
+		a, b := start(t, w, "a").ready(t), start(t, w, "b").ready(t)
+		w.setAway(true)
+		for i := range 5 {
+			if err := a.Commit(t.Context(), "a", []outbox.Effect{publish(t, "a", i)}); err != nil {
+				t.Fatal(err)
 			}
-			return nil
 		}
-		var a *process
-		a = start(t, w, "a", func(o *outbox.Options, _ *mortal) {
-			o.Crash = func(point string) {
-				switch point {
-				case outbox.BeforeCommit:
-					frozen.Store(true)
-					time.Sleep(3 * lease)
-				case outbox.AfterCommit:
-					a.dead.Store(true)
-					runtime.Goexit()
+		a.dead.Store(true)
+		a.stop()
+		time.Sleep(30 * time.Minute)
+		if got := b.metric(t, "outbox_redone_total"); got != 5 {
+			t.Errorf("handed over %v slots, want 5", got)
+		}
+		w.setAway(false)
+		eventually(t, "the slots are free", func() bool { return len(w.slots()) == 0 })
+		if diff := cmp.Diff([]string{"topic:a/0", "topic:a/1", "topic:a/2", "topic:a/3", "topic:a/4"}, w.effects()); diff != "" {
+			t.Errorf("effects (-want +got):\n%s", diff)
+		}
+		b.stop()
+	})
+}
+
+// A replica that has taken over more than it can hold in its queues stays what it is, and does all in the end.
+func TestMoreThanAQueue(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld()
+		w.setAway(true)
+		a, b := start(t, w, "a", slots(4)).ready(t), start(t, w, "b", slots(4)).ready(t)
+		for i := range 4 { // all of one key, which has one queue
+			for _, p := range []*process{a, b} {
+				if err := p.Commit(t.Context(), "k", []outbox.Effect{note(t, fmt.Sprint(i))}); err != nil {
+					t.Fatal(err)
 				}
 			}
-		}).ready(t)
-		go a.Commit(t.Context(), "k", []outbox.Effect{note(t, "late")}, set("state")) //nolint:errcheck // it ends in Goexit
-		time.Sleep(3*lease - time.Second)
-		if w.has("state") || a.Ready() {
-			t.Fatalf("the commit came too early (state written: %t), or the lease did not run out (ready: %t)", w.has("state"), a.Ready())
 		}
-		eventually(t, "the effect of the late commit is done", func() bool { return slices.Contains(w.effects(), "note:late") })
-		if !a.dead.Load() {
-			t.Error("the replica that committed late lives, and may have done it")
-		}
+		a.dead.Store(true)
 		a.stop()
-		b.stop()
+		time.Sleep(10 * time.Minute)
+		if !b.Ready() {
+			t.Error("the survivor has lost its ring")
+		}
+		w.setAway(false)
+		eventually(t, "the slots are free", func() bool { return len(w.slots()) == 0 })
+		if got := len(w.effects()); got != 8 {
+			t.Errorf("%d effects, want 8: %v", got, w.effects())
+		}
+		if err := b.stop(); err != nil {
+			t.Error(err)
+		}
 	})
 }
 

@@ -15,6 +15,9 @@ import (
 // maxRings bounds how many replicas of a service can hold a ring at a time.
 const maxRings = 16
 
+// batchSize is how many slots are read or deleted in one request.
+const batchSize = 64
+
 // lease says who holds a ring until when. The clock margin between replicas must be well below its length.
 type lease struct {
 	Holder  string    `json:"holder"`
@@ -71,6 +74,7 @@ func (o *Outbox) Run(ctx context.Context) error {
 		case <-time.After(delay):
 		}
 	}
+	workers.Go(func() { o.scavenge(ctx) })
 	sweep := time.NewTicker(500 * time.Millisecond)
 	defer sweep.Stop()
 	renew := time.NewTicker(o.opt.Lease / 3)
@@ -87,7 +91,6 @@ func (o *Outbox) Run(ctx context.Context) error {
 			} else if err != nil && ctx.Err() == nil {
 				o.opt.Log.Error("outbox: lease not renewed", "error", err)
 			}
-			o.scavenge(ctx)
 		}
 	}
 }
@@ -127,8 +130,11 @@ func (o *Outbox) acquire(ctx context.Context) error {
 	if err := o.writeLease(ctx, ring, items[best], max(o.opt.Slots, leases[best].Slots)); err != nil {
 		return err
 	}
-	if err := o.recover(ctx, best, leases[best].Slots, true); err != nil {
+	if err := o.recover(ctx, best, indexes(leases[best].Slots), true); err != nil {
 		return err
+	}
+	for i := leases[best].Slots; i < o.opt.Slots; i++ { // nobody has used them
+		o.free <- i
 	}
 	o.ring.Store(ring)
 	return nil
@@ -209,71 +215,146 @@ func (o *Outbox) giveBack(ctx context.Context, held *heldRing) error {
 	return o.store.Transact(ctx, sidecar.Op{Key: leaseKey(held.number), Value: b, ETag: item.ETag})
 }
 
-// recover does again what the slots of a ring hold. For our own ring the indexes that are empty become free at
-// once and the others when they are done. Nothing is started unless the whole ring could be read.
-func (o *Outbox) recover(ctx context.Context, ring, slots int, own bool) error {
-	keys := make([]string, slots)
-	for i := range keys {
-		keys[i] = slotKey(ring, i)
+// indexes lists the slots of a ring of n.
+func indexes(n int) []int {
+	all := make([]int, n)
+	for i := range all {
+		all[i] = i
 	}
-	items := make([]sidecar.Item, 0, slots)
-	for from := 0; from < slots; from += 64 {
-		batch, err := o.store.GetBulk(ctx, keys[from:min(from+64, slots)])
+	return all
+}
+
+// recover does again what slots of a ring hold, but for what is being done again already. In our own ring the indexes
+// that are empty become free at once and the others when they are done. Nothing is started, and none becomes free,
+// unless all could be read.
+func (o *Outbox) recover(ctx context.Context, ring int, indexes []int, own bool) error {
+	type found struct {
+		index int
+		item  sidecar.Item
+		entry entry
+	}
+	var all []found
+	for batch := range slices.Chunk(indexes, batchSize) {
+		keys := make([]string, len(batch))
+		for i, index := range batch {
+			keys[i] = slotKey(ring, index)
+		}
+		items, err := o.store.GetBulk(ctx, keys)
 		if err != nil {
 			return err
 		}
-		items = append(items, batch...)
+		for i, item := range items {
+			f := found{index: batch[i], item: item}
+			if item.Exists() {
+				if err := json.Unmarshal(item.Value, &f.entry); err != nil {
+					return fmt.Errorf("outbox: slot %s: %w", keys[i], err)
+				}
+			}
+			all = append(all, f)
+		}
 	}
-	entries := make([]entry, slots)
-	for i, item := range items {
-		if !item.Exists() {
+	// As they were committed: the effects of a key keep their order.
+	slices.SortStableFunc(all, func(a, b found) int { return a.entry.At.Compare(b.entry.At) })
+	for _, f := range all {
+		key := slotKey(ring, f.index)
+		own := own && f.index < o.opt.Slots
+		if !f.item.Exists() {
+			if own {
+				o.free <- f.index
+			}
 			continue
 		}
-		if err := json.Unmarshal(item.Value, &entries[i]); err != nil {
-			return fmt.Errorf("outbox: slot %s: %w", keys[i], err)
-		}
-	}
-	order := make([]int, slots) // as they were committed: the effects of a key keep their order
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(a, b int) int { return entries[a].At.Compare(entries[b].At) })
-	for _, i := range order {
-		item := items[i]
-		free := func() {
-			if own && i < o.opt.Slots {
-				o.free <- i
-			}
-		}
-		if !item.Exists() {
-			free()
+		if !o.redo(key) {
 			continue
 		}
 		o.redone.Inc()
 		o.pending.Inc()
-		o.enqueue(job{slot: keys[i], index: -1, entry: entries[i], done: func() {
-			err := o.store.Transact(ctx, sidecar.Op{Key: keys[i], ETag: item.ETag, Delete: true})
+		o.enqueue(ctx, job{slot: key, index: -1, entry: f.entry, done: func() {
+			err := o.store.Transact(ctx, sidecar.Op{Key: key, ETag: f.item.ETag, Delete: true})
+			gone := err == nil || errors.Is(err, sidecar.ErrConflict)
 			switch {
-			case err == nil || errors.Is(err, sidecar.ErrConflict):
-				free()
-			case own && i < o.opt.Slots:
-				o.done(i) // the sweeper tries again
-			default:
-				o.opt.Log.Warn("outbox: slot not deleted; it will be done again", "slot", keys[i], "error", err)
+			case own && gone:
+				o.free <- f.index
+			case own:
+				o.done(f.index) // the sweeper tries again
+			case !gone:
+				o.opt.Log.Warn("outbox: slot not deleted; it will be done again", "slot", key, "error", err)
 			}
+			o.redid(key)
 		}})
-	}
-	for i := slots; own && i < o.opt.Slots; i++ {
-		o.free <- i
 	}
 	return nil
 }
 
-// scavenge recovers the rings of replicas that are gone.
+// redo notes that what a slot holds is being done again, and is false if that is known.
+func (o *Outbox) redo(slot string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.redoing[slot] {
+		return false
+	}
+	o.redoing[slot] = true
+	return true
+}
+
+func (o *Outbox) redid(slot string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.redoing, slot)
+}
+
+// scavenge recovers, until the context ends, the rings of replicas that are gone, and what one that held our own ring
+// before us has written into it since: it may have been frozen in the middle of a commit. It has its own goroutine,
+// because much that can't be done would have it wait, and the lease must not run out meanwhile.
 func (o *Outbox) scavenge(ctx context.Context) {
+	rings := time.NewTicker(o.opt.Lease / 3)
+	defer rings.Stop()
+	own := time.NewTicker(4 * o.opt.Lease)
+	defer own.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-rings.C:
+			o.recoverOthers(ctx)
+		case <-own.C:
+			o.recoverFree(ctx)
+		}
+	}
+}
+
+// recoverFree does what slots of our ring hold that ought to be empty.
+func (o *Outbox) recoverFree(ctx context.Context) {
 	held := o.ring.Load()
+	if held == nil {
+		return
+	}
+	for n := len(o.free); n > 0; n -= batchSize { // a batch at a time, so that commits find the others
+		var batch []int
+		for range min(n, batchSize) {
+			select {
+			case i := <-o.free:
+				batch = append(batch, i)
+			default: // commits took them
+			}
+		}
+		if err := o.recover(ctx, held.number, batch, true); err != nil {
+			for _, i := range batch {
+				o.free <- i
+			}
+			return // the next time, then
+		}
+	}
+}
+
+// recoverOthers does what the rings of replicas that are gone hold.
+func (o *Outbox) recoverOthers(ctx context.Context) {
 	for i := range maxRings {
-		if held == nil || i == held.number {
+		held := o.ring.Load()
+		if held == nil {
+			return
+		}
+		if i == held.number {
 			continue
 		}
 		item, err := o.store.Get(ctx, leaseKey(i))
@@ -299,7 +380,7 @@ func (o *Outbox) scavenge(ctx context.Context) {
 			o.opt.Log.Info("outbox: recovering the ring of a replica that is gone", "ring", i, "holder", l.Holder)
 			o.told[i] = l.Holder
 		}
-		if err := o.recover(ctx, i, l.Slots, false); err != nil {
+		if err := o.recover(ctx, i, indexes(l.Slots), false); err != nil {
 			o.opt.Log.Warn("outbox: recovery failed, will be tried again", "ring", i, "error", err)
 		}
 	}
@@ -324,7 +405,7 @@ func (o *Outbox) sweep(ctx context.Context) {
 	o.mu.Unlock()
 	held := o.ring.Load()
 	for len(done) > 0 {
-		n := min(len(done), 64)
+		n := min(len(done), batchSize)
 		ok := held.valid(time.Now()) // without a good lease the slots may be another replica's by now
 		if ok {
 			ops := make([]sidecar.Op, n)
