@@ -33,7 +33,7 @@ func (s *site) onePod(t *T, namespace, app string) (one kubectl.Pod) {
 
 // inTheEnd is how long an order may take while its services are killed: its saga's steps wait for a breaker that is open for
 // 30 s (components/README.md), and then for their own next try. That it ends, and ends right, is what the tests want.
-var inTheEnd = []string{"--patience", "3m", "--timeout", "3m"}
+var inTheEnd = []string{"--patience", "5m", "--timeout", "5m"}
 
 // TestKilled kills what can be killed, part by part, while orders are placed all the time, and wants all of them to end well.
 func TestKilled(t *testing.T) {

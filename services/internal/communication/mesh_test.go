@@ -49,6 +49,13 @@ type resource struct {
 			Name   string
 			Labels map[string]string
 		}
+		TrafficPolicy struct {
+			ConnectionPool struct {
+				TCP struct {
+					ConnectTimeout string `yaml:"connectTimeout"`
+				}
+			} `yaml:"connectionPool"`
+		} `yaml:"trafficPolicy"`
 	}
 }
 

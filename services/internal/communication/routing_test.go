@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"gopkg.in/yaml.v3"
@@ -214,6 +215,11 @@ func TestDestinations(t *testing.T) {
 			services = slices.DeleteFunc(services, func(s string) bool { return s == name })
 			if r.Spec.Host != host || len(r.Spec.Subsets) != 2 {
 				t.Errorf("%s is about %s with %d versions, want %s with 2", r.file, r.Spec.Host, len(r.Spec.Subsets), host)
+			}
+			// The handshake of mutual TLS is part of it: with a pod that has just begun on a busy node it took longer than a
+			// second, and rollouts failed requests. A try of Dapr's is given up after 5 s.
+			if d, err := time.ParseDuration(r.Spec.TrafficPolicy.ConnectionPool.TCP.ConnectTimeout); err != nil || d < 3*time.Second || d >= 5*time.Second {
+				t.Errorf("%s: a connection may take %v (%v), want from 3 to less than 5 s", r.file, d, err)
 			}
 			for _, s := range r.Spec.Subsets {
 				if !cmp.Equal(s.Labels, map[string]string{"version": s.Name}) {
