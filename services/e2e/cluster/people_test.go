@@ -181,7 +181,7 @@ func (s *site) crowd(t *T, perSecond float64, flags ...string) (enough func() lo
 
 func (s *site) loadFed(t *T, in io.Reader, n, atOnce int, flags ...string) load.Report {
 	t.Helper()
-	out := s.dishmeshFed(t, commandWithin, in, []int{0, 1}, append([]string{"load", "--json", "--url", s.url, "--orders", strconv.Itoa(n), "--concurrency", strconv.Itoa(atOnce)}, flags...)...)
+	out := s.dishmeshFed(t, commandWithin, in, []int{0, 1}, append([]string{"load", "--json", "--patience", "3m", "--url", s.url, "--orders", strconv.Itoa(n), "--concurrency", strconv.Itoa(atOnce)}, flags...)...)
 	var r load.Report
 	if err := json.Unmarshal([]byte(out), &r); err != nil {
 		t.Fatalf("load --json: %v: %s", err, clip(out))
