@@ -272,6 +272,7 @@ func (o *Outbox) recover(ctx context.Context, ring int, indexes []int, own bool)
 		o.enqueue(ctx, job{slot: key, index: -1, entry: f.entry, done: func() {
 			err := o.store.Transact(ctx, sidecar.Op{Key: key, ETag: f.item.ETag, Delete: true})
 			gone := err == nil || errors.Is(err, sidecar.ErrConflict)
+			o.redid(key) // before it can be used again
 			switch {
 			case own && gone:
 				o.free <- f.index
@@ -280,7 +281,6 @@ func (o *Outbox) recover(ctx context.Context, ring int, indexes []int, own bool)
 			case !gone:
 				o.opt.Log.Warn("outbox: slot not deleted; it will be done again", "slot", key, "error", err)
 			}
-			o.redid(key)
 		}})
 	}
 	return nil
