@@ -19,10 +19,6 @@ import (
 // was written.
 var ErrConflict = errors.New("state: written by somebody else")
 
-// ErrAway says that what a service commits with, its store or its outbox, can't be had just now. Nothing is wrong with
-// what was to be written.
-var ErrAway = errors.New("not to be had just now")
-
 // Item is a stored value. An ETag of "" means that there is none.
 type Item struct {
 	Value []byte
@@ -140,7 +136,7 @@ func isConflict(text string) bool {
 
 func stateError(verb, key string, err error) error {
 	if code := status.Code(errors.Unwrap(err)); code == codes.Canceled || code == codes.DeadlineExceeded {
-		return fmt.Errorf("state: %s %s: %w", verb, key, errors.Join(err, context.DeadlineExceeded, ErrAway))
+		return fmt.Errorf("state: %s %s: %w", verb, key, errors.Join(err, context.DeadlineExceeded))
 	}
-	return problem.Wrap(fmt.Errorf("%w: %w", ErrAway, err), problem.Unavailable, "the store does not answer").After(time.Second)
+	return problem.Wrap(err, problem.Unavailable, "the store does not answer").After(time.Second)
 }

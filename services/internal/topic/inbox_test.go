@@ -313,28 +313,6 @@ func TestStoreAway(t *testing.T) {
 	}
 }
 
-// An event is not to blame either for a store that reads and does not write, or an outbox that has lost its ring. Yet
-// what could not be committed for long is buried: it may be the event after all.
-func TestNothingCanBeCommitted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newConsumer(t, 1)
-		events := c.owner.happens("ord_1", "placed", "accepted")
-		c.deliver(0, events[0])
-		c.fail = func(cloudevent.Event) error {
-			return problem.Wrap(sidecar.ErrAway, problem.Unavailable, "the outbox is not ready")
-		}
-		for range 3 {
-			if got := c.deliver(0, events[1]); got != "RETRY" || len(c.causes()) > 0 {
-				t.Fatalf("%s, dead letters: %q", got, c.causes())
-			}
-		}
-		time.Sleep(10 * time.Minute)
-		if got := c.deliver(0, events[1]); got != "SUCCESS" || len(c.causes()) != 1 {
-			t.Errorf("after 10 minutes: %s, dead letters: %q, want one", got, c.causes())
-		}
-	})
-}
-
 // What fails for good is parked, so that it holds up nobody but itself, and for no longer than its own retries.
 func TestPoison(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -116,8 +116,6 @@ var errGiveBack = errors.New("the event goes back to the broker")
 
 // insist takes an event in, on the schedule of its subscription, or buries it. An event is buried for a failure of its
 // own alone: while the app's store or the owner of its stream does not answer, it goes back to the broker, however often.
-// So it does where the handler could not commit, but for no longer than tillBlamed: a store may also fail at what it is
-// given, and have no other words for it.
 func (s *Subscriber) insist(ctx context.Context, d *delivery) string {
 	ids := correlation.From(ctx)
 	if d.event.TraceParent != "" {
@@ -137,7 +135,7 @@ func (s *Subscriber) insist(ctx context.Context, d *delivery) string {
 			return giveBack
 		}
 		if d.refusal != nil && errors.Is(err, d.refusal) || problem.Permanent(err) || attempt > len(schedule) {
-			if d.away || errors.Is(err, sidecar.ErrAway) && !d.sub.Live && time.Since(d.event.Time).Abs() < tillBlamed {
+			if d.away {
 				return s.sendBack(d, err)
 			}
 			return s.bury(ctx, d, err, attempt)
@@ -169,9 +167,6 @@ func isAway(err error) bool {
 	kind := problem.Of(err)
 	return kind == problem.Unavailable || kind == problem.Timeout || errors.Is(err, context.DeadlineExceeded)
 }
-
-// tillBlamed is how old an event may be that goes back to the broker because its handler could not commit.
-const tillBlamed = 10 * time.Minute
 
 // attemptTimeout bounds one call of a handler.
 const attemptTimeout = 10 * time.Second
