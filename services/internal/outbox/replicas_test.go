@@ -116,9 +116,8 @@ func TestFrozenInACommit(t *testing.T) {
 					t.Fatalf("the commit came too early (state written: %t), or the lease did not run out (ready: %t)", w.has("state"), a.Ready())
 				}
 				eventually(t, "the late commit is written", func() bool { return w.has("state") })
-				ring := w.slots()[0]
-				if got := strings.HasPrefix(ring, "outbox/1/"); !got {
-					t.Errorf("it is written to %s, which is not the ring of the replica that was frozen", ring)
+				if slot := w.slots()[0]; !strings.HasPrefix(slot, "outbox/1/") {
+					t.Errorf("it is written to %s, which is not in the ring of the replica that was frozen", slot)
 				}
 				eventually(t, "its effect is done", func() bool { return slices.Contains(w.effects(), "note:late") })
 				eventually(t, "the slots are free", func() bool { return len(w.slots()) == 0 })
@@ -180,8 +179,17 @@ func TestMoreThanAQueue(t *testing.T) {
 		}
 		w.setAway(false)
 		eventually(t, "the slots are free", func() bool { return len(w.slots()) == 0 })
-		if got := len(w.effects()); got != 8 {
-			t.Errorf("%d effects, want 8: %v", got, w.effects())
+		// One that is done just as its ring is read again may be done twice.
+		for i := range 4 {
+			done := 0
+			for _, e := range w.effects() {
+				if e == fmt.Sprint("note:", i) {
+					done++
+				}
+			}
+			if done < 2 {
+				t.Errorf("effect %d was done %d times, want it of both replicas: %v", i, done, w.effects())
+			}
 		}
 		if err := b.stop(); err != nil {
 			t.Error(err)
@@ -205,7 +213,7 @@ func TestRingLost(t *testing.T) {
 			return nil
 		}
 		a := start(t, w, "a").ready(t)
-		time.Sleep(lease)
+		time.Sleep(lease + time.Second) // at the lease's very end its ring is not to be had yet
 		if a.Ready() {
 			t.Error("ready though the lease has run out")
 		}

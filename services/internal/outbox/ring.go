@@ -227,14 +227,14 @@ func indexes(n int) []int {
 // recover does again what slots of a ring hold, but for what is being done again already. In our own ring the indexes
 // that are empty become free at once and the others when they are done. Nothing is started, and none becomes free,
 // unless all could be read.
-func (o *Outbox) recover(ctx context.Context, ring int, indexes []int, own bool) error {
+func (o *Outbox) recover(ctx context.Context, ring int, slots []int, own bool) error {
 	type found struct {
 		index int
 		item  sidecar.Item
 		entry entry
 	}
 	var all []found
-	for batch := range slices.Chunk(indexes, batchSize) {
+	for batch := range slices.Chunk(slots, batchSize) {
 		keys := make([]string, len(batch))
 		for i, index := range batch {
 			keys[i] = slotKey(ring, index)
@@ -257,9 +257,9 @@ func (o *Outbox) recover(ctx context.Context, ring int, indexes []int, own bool)
 	slices.SortStableFunc(all, func(a, b found) int { return a.entry.At.Compare(b.entry.At) })
 	for _, f := range all {
 		key := slotKey(ring, f.index)
-		own := own && f.index < o.opt.Slots
+		ours := own && f.index < o.opt.Slots
 		if !f.item.Exists() {
-			if own {
+			if ours {
 				o.free <- f.index
 			}
 			continue
@@ -274,9 +274,9 @@ func (o *Outbox) recover(ctx context.Context, ring int, indexes []int, own bool)
 			gone := err == nil || errors.Is(err, sidecar.ErrConflict)
 			o.redid(key) // before it can be used again
 			switch {
-			case own && gone:
+			case ours && gone:
 				o.free <- f.index
-			case own:
+			case ours:
 				o.done(f.index) // the sweeper tries again
 			case !gone:
 				o.opt.Log.Warn("outbox: slot not deleted; it will be done again", "slot", key, "error", err)
@@ -349,11 +349,11 @@ func (o *Outbox) recoverFree(ctx context.Context) {
 
 // recoverOthers does what the rings of replicas that are gone hold.
 func (o *Outbox) recoverOthers(ctx context.Context) {
+	held := o.ring.Load()
+	if held == nil {
+		return
+	}
 	for i := range maxRings {
-		held := o.ring.Load()
-		if held == nil {
-			return
-		}
 		if i == held.number {
 			continue
 		}
