@@ -173,7 +173,7 @@ func (o *Outbox) Commit(ctx context.Context, key string, effects []Effect, ops .
 	}
 	ring := o.ring.Load()
 	if !ring.valid(time.Now()) {
-		return problem.New(problem.Unavailable, "the outbox is not ready").After(time.Second)
+		return problem.Wrap(sidecar.ErrAway, problem.Unavailable, "the outbox is not ready").After(time.Second)
 	}
 	index, err := o.slot(ctx)
 	if err != nil {
@@ -181,7 +181,7 @@ func (o *Outbox) Commit(ctx context.Context, key string, effects []Effect, ops .
 	}
 	if ring = o.ring.Load(); !ring.valid(time.Now()) { // it may have been lost while we waited
 		o.free <- index
-		return problem.New(problem.Unavailable, "the outbox is not ready").After(time.Second)
+		return problem.Wrap(sidecar.ErrAway, problem.Unavailable, "the outbox is not ready").After(time.Second)
 	}
 	ids := correlation.From(ctx)
 	j := job{slot: ring.slotKey(index), index: index, entry: entry{
@@ -220,7 +220,7 @@ func (o *Outbox) slot(ctx context.Context) (int, error) {
 	case i := <-o.free:
 		return i, nil
 	case <-timer.C:
-		return 0, problem.New(problem.Unavailable, "%d effects are waiting for the broker", o.opt.Slots).After(2 * time.Second)
+		return 0, problem.Wrap(sidecar.ErrAway, problem.Unavailable, "%d effects are waiting for the broker", o.opt.Slots).After(2 * time.Second)
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}

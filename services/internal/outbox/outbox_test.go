@@ -422,7 +422,7 @@ func TestNotReady(t *testing.T) {
 	w := newWorld()
 	p := &process{w: w}
 	o := outbox.New(mortal{p: p}, p, outbox.Options{Instance: "a"})
-	if err := o.Commit(t.Context(), "k", []outbox.Effect{note(t, "x")}, set("state")); problem.Of(err) != problem.Unavailable || w.has("state") {
+	if err := o.Commit(t.Context(), "k", []outbox.Effect{note(t, "x")}, set("state")); problem.Of(err) != problem.Unavailable || !errors.Is(err, sidecar.ErrAway) || w.has("state") {
 		t.Errorf("before it runs: %v, want unavailable", err)
 	}
 	if o.Ready() {

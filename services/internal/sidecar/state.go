@@ -19,6 +19,10 @@ import (
 // was written.
 var ErrConflict = errors.New("state: written by somebody else")
 
+// ErrAway says that what a service commits with, its store or its outbox, can't be had just now. Nothing is wrong with
+// what was to be written.
+var ErrAway = errors.New("away just now")
+
 // Item is a stored value. An ETag of "" means that there is none.
 type Item struct {
 	Value []byte
@@ -134,9 +138,26 @@ func isConflict(text string) bool {
 	return false
 }
 
+// isAway recognizes a store that did not answer, apart from one that answered with a refusal. This too is known by the
+// text alone, that of Go's network errors in Dapr's client of the store.
+func isAway(err error) bool {
+	if status.Code(errors.Unwrap(err)) == codes.Unavailable { // nor did the sidecar
+		return true
+	}
+	for _, known := range []string{"deadline exceeded", "timeout", "connection refused", "connection reset", "broken pipe", "EOF"} {
+		if strings.Contains(err.Error(), known) {
+			return true
+		}
+	}
+	return false
+}
+
 func stateError(verb, key string, err error) error {
 	if code := status.Code(errors.Unwrap(err)); code == codes.Canceled || code == codes.DeadlineExceeded {
-		return fmt.Errorf("state: %s %s: %w", verb, key, errors.Join(err, context.DeadlineExceeded))
+		return fmt.Errorf("state: %s %s: %w", verb, key, errors.Join(err, context.DeadlineExceeded, ErrAway))
+	}
+	if isAway(err) {
+		err = errors.Join(err, ErrAway)
 	}
 	return problem.Wrap(err, problem.Unavailable, "the store does not answer").After(time.Second)
 }

@@ -313,6 +313,27 @@ func TestStoreAway(t *testing.T) {
 	}
 }
 
+// Nor is it to blame for a store that reads and does not write, or an outbox that has lost its ring.
+func TestNothingCanBeCommitted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newConsumer(t, 1)
+		events := c.owner.happens("ord_1", "placed", "accepted")
+		c.deliver(0, events[0])
+		c.fail = func(cloudevent.Event) error {
+			return problem.Wrap(sidecar.ErrAway, problem.Unavailable, "the outbox is not ready")
+		}
+		for range 3 {
+			if got := c.deliver(0, events[1]); got != "RETRY" || len(c.causes()) > 0 {
+				t.Fatalf("%s, dead letters: %q", got, c.causes())
+			}
+		}
+		c.fail = func(cloudevent.Event) error { return nil }
+		if got := c.deliver(0, events[1]); got != "SUCCESS" || c.taken("ord_1") != "1 2" || len(c.causes()) > 0 {
+			t.Errorf("%s, taken %q, dead letters: %q", got, c.taken("ord_1"), c.causes())
+		}
+	})
+}
+
 // What fails for good is parked, so that it holds up nobody but itself, and for no longer than its own retries.
 func TestPoison(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -115,7 +115,8 @@ func (s *Subscriber) deliver(ctx context.Context, sub Subscription, contentType 
 var errGiveBack = errors.New("the event goes back to the broker")
 
 // insist takes an event in, on the schedule of its subscription, or buries it. An event is buried for a failure of its
-// own alone: while the app's store or the owner of its stream does not answer, it goes back to the broker, however often.
+// own alone: while the app's store, its outbox or the owner of its stream does not answer, it goes back to the broker,
+// however often.
 func (s *Subscriber) insist(ctx context.Context, d *delivery) string {
 	ids := correlation.From(ctx)
 	if d.event.TraceParent != "" {
@@ -135,7 +136,7 @@ func (s *Subscriber) insist(ctx context.Context, d *delivery) string {
 			return giveBack
 		}
 		if d.refusal != nil && errors.Is(err, d.refusal) || problem.Permanent(err) || attempt > len(schedule) {
-			if d.away {
+			if d.away || d.reached && errors.Is(err, sidecar.ErrAway) {
 				return s.sendBack(d, err)
 			}
 			return s.bury(ctx, d, err, attempt)
