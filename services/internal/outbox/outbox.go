@@ -196,7 +196,7 @@ func (o *Outbox) Commit(ctx context.Context, key string, effects []Effect, ops .
 	// A slot that is free is empty. That the transaction insists on it lets unknown shut out a late commit.
 	if err := o.store.Transact(ctx, append(ops, sidecar.Op{Key: j.slot, Value: value, Create: true})...); err != nil {
 		if errors.Is(err, sidecar.ErrConflict) {
-			o.free <- index // nothing was written
+			go o.inTheWay(ring.number, index)
 		} else {
 			o.unknown(j) // it may have been written
 		}
@@ -223,6 +223,17 @@ func (o *Outbox) slot(ctx context.Context) (int, error) {
 		return 0, problem.Wrap(sidecar.ErrAway, problem.Unavailable, "%d effects are waiting for the broker", o.opt.Slots).After(2 * time.Second)
 	case <-ctx.Done():
 		return 0, ctx.Err()
+	}
+}
+
+// inTheWay frees the slot of a commit that lost against another writer. It may have lost against itself: a client of the
+// store that repeats a command whose answer it missed, as that of Redis does, finds its own write. Then the slot holds
+// what is still to be done.
+func (o *Outbox) inTheWay(ring, index int) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := o.recover(ctx, ring, []int{index}, true); err != nil {
+		o.free <- index // recoverFree looks again
 	}
 }
 

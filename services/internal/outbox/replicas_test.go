@@ -265,6 +265,27 @@ func TestUnknownOutcome(t *testing.T) {
 			p.stop()
 		})
 	})
+	t.Run("written, and then in the way of its own repetition", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			w := newWorld()
+			p := start(t, w, "a", slots(1), func(_ *outbox.Options, m *mortal) {
+				m.after = func(ops []sidecar.Op) error {
+					if isCommit(ops) {
+						return sidecar.ErrConflict
+					}
+					return nil
+				}
+			}).ready(t)
+			if err := p.Commit(t.Context(), "k", []outbox.Effect{note(t, "done")}, set("state")); !errors.Is(err, sidecar.ErrConflict) {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			if diff := cmp.Diff([]string{"note:done"}, w.effects()); diff != "" || len(w.slots()) > 0 {
+				t.Errorf("effects (-want +got):\n%s\nslots: %v", diff, w.slots())
+			}
+			p.stop()
+		})
+	})
 	t.Run("not written", func(t *testing.T) {
 		bubble(t, func(t *testing.T) {
 			w := newWorld()
