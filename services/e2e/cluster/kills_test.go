@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -143,4 +144,64 @@ func serversKilled(t *testing.T) {
 			return err
 		})
 	})
+}
+
+// vanishes is a client of PostgreSQL that stands still in a transaction. It passes for "rights", which no policy keeps out.
+const vanishes = `
+apiVersion: v1
+kind: Pod
+metadata: {name: proof-vanishes, namespace: ` + communication.DataNamespace + `, labels: {app: rights}}
+spec:
+  automountServiceAccountToken: false
+  restartPolicy: Never
+  securityContext: {runAsUser: 999, runAsGroup: 999, runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
+  containers:
+    - name: psql
+      image: %s
+      imagePullPolicy: IfNotPresent
+      command: [sh, -c, '(echo "begin; select pg_advisory_xact_lock(4711);"; sleep 600) | psql -h postgres -U admin -d postgres']
+      env: [{name: PGPASSWORD, valueFrom: {secretKeyRef: {name: postgres-users, key: admin}}}]
+      resources: {requests: {cpu: 10m, memory: 16Mi}, limits: {memory: 64Mi}}
+      securityContext: {allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
+`
+
+// TestVanishedClient removes a pod by force while it has a transaction open. PostgreSQL hears of no end: the network is gone
+// before the process is.
+func TestVanishedClient(t *testing.T) {
+	r := shows(t, "kills", "A client of PostgreSQL vanishes in the middle of a transaction, without a sign: what it had locked can be written again soon.",
+		"k8s/data/postgres")
+	server := here.onePod(r, communication.DataNamespace, "postgres")
+	image, err := here.Run(r.Context(), "get", "pod", "-n", communication.DataNamespace, server.Metadata.Name, "-o", "jsonpath={.spec.containers[0].image}")
+	if err != nil {
+		r.Fatal(err)
+	}
+	pod := fmt.Sprintf(vanishes, image)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := here.Delete(ctx, pod); err != nil {
+			t.Errorf("the client can't be removed: %v", err)
+		}
+	})
+	if err := here.Apply(r.Context(), pod); err != nil {
+		r.Fatal(err)
+	}
+	password := "PGPASSWORD=" + here.secret(r, communication.DataNamespace, "postgres-users", "admin")
+	locked := func(want string) error {
+		var out strings.Builder
+		err := here.Exec(r.Context(), &out, communication.DataNamespace, server.Metadata.Name,
+			"env", password, "psql", "-h", "127.0.0.1", "-U", "admin", "-d", "postgres", "-At", "-c",
+			"select count(*) from pg_locks where locktype = 'advisory' and objid = 4711 and granted")
+		if got := strings.TrimSpace(out.String()); err == nil && got != want {
+			err = fmt.Errorf("%s such locks are held, want %s", got, want)
+		}
+		return err
+	}
+	r.Eventually(time.Minute, "its transaction has the lock", func() error { return locked("1") })
+	if _, err := here.Run(r.Context(), "delete", "pod", "-n", communication.DataNamespace, "proof-vanishes", "--grace-period=0", "--force"); err != nil {
+		r.Fatal(err)
+	}
+	gone := time.Now()
+	r.Eventually(30*time.Second, "the lock is free", func() error { return locked("0") })
+	r.Figure("its lock is free after", fmt.Sprintf("%.0f s", time.Since(gone).Seconds()), "30 s")
 }
