@@ -124,6 +124,47 @@ func TestOutlierEjection(t *testing.T) {
 	}
 }
 
+// unready has the bad pod be what it looks like: nobody answers the probe.
+var unready = strings.NewReplacer("      resources:", "      readinessProbe: {tcpSocket: {port: http-app}, periodSeconds: 1}\n      resources:")
+
+// TestUnreadyPodsAreUnknown adds a pod that never gets ready and asks the gateway's Envoy which pods it knows: first with
+// the share of good pods taken out of the rule, then with the rule. Of two that it knew, Envoy could leave alone the only
+// good one, as it did in rollouts on a busy machine.
+func TestUnreadyPodsAreUnknown(t *testing.T) {
+	const app = "notification"
+	r := shows(t, "faults", "While a pod starts, Envoy is not told of it, so that it can't leave alone the only one that is ready.", "mesh/destinations/notification.yaml")
+	t.Cleanup(func() { here.deleteBadPod(r) })
+	if err := here.Apply(r.Context(), unready.Replace(strings.ReplaceAll(badManifest, "APP", app))); err != nil {
+		r.Fatal(err)
+	}
+	var ip string
+	r.Eventually(time.Minute, "the pod has an address", func() (err error) {
+		ip, err = here.Run(r.Context(), "get", "pod", "-n", communication.Namespace, badPod, "-o", "jsonpath={.status.podIP}")
+		if err == nil && ip == "" {
+			err = errors.New("it has none yet")
+		}
+		return err
+	})
+	known := func(want bool) func() error {
+		return func() error {
+			clusters, err := here.Run(r.Context(), "exec", "-n", communication.Namespace, "deploy/"+communication.Gateway, "-c", "istio-proxy", "--",
+				"pilot-agent", "request", "GET", "clusters")
+			if is := strings.Contains(clusters, ip+":8080::health_flags::/failed_eds_health"); err == nil && is != want {
+				err = fmt.Errorf("it knows %s: %t, want %t", ip, is, want)
+			}
+			return err
+		}
+	}
+	t.Cleanup(func() { here.faultless(r, app) })
+	if err := here.PatchJSON(r.Context(), communication.Namespace, "destinationrule/"+app, `[{"op":"remove","path":"/spec/trafficPolicy/outlierDetection/minHealthPercent"}]`); err != nil {
+		r.Fatal(err)
+	}
+	r.Eventually(settled, "without the share Envoy knows the pod that is not ready", known(true))
+	here.traffic(r, "mesh/destinations/"+app+".yaml")
+	r.Eventually(settled, "with it Envoy does not", known(false))
+	r.Saw("without minHealthPercent the gateway's Envoy had the pod as failed_eds_health, with it not at all")
+}
+
 // addBadPod adds the bad pod to those of an app, and takes it away again at the end of the test.
 func (s *site) addBadPod(t *T, app string) {
 	t.Helper()

@@ -68,9 +68,10 @@ func ejections(file string, text []byte) (violations []string) {
 	if found.Most == nil || *found.Most < 50 || *found.Most >= 100 {
 		complain("maxEjectionPercent must let one of two pods go and keep the only one: 50 to 99")
 	}
-	// Below that share Envoy sends to all pods, the bad ones too.
-	if found.Healthy != nil && *found.Healthy > 50 {
-		complain("with one of two pods left, calls go to both again: minHealthPercent")
+	// Below that share Envoy sends to all pods, the bad ones too. Without one, Istio 1.31 tells Envoy of pods that are not ready,
+	// which count (PILOT_AUTO_SEND_UNHEALTHY_ENDPOINTS): while a new pod starts, the only other one could be left alone.
+	if found.Healthy == nil || *found.Healthy < 1 || *found.Healthy > 50 {
+		complain("minHealthPercent must keep pods that are not ready from Envoy, and one of two that is well enough: 1 to 50")
 	}
 	return violations
 }
@@ -91,18 +92,20 @@ func TestEjectionsAreSeenToFail(t *testing.T) {
 		name, rule string
 		want       []string
 	}{
-		{"good", "{consecutiveGatewayErrors: 5, consecutive5xxErrors: 0, interval: 5s, baseEjectionTime: 15s, maxEjectionPercent: 50}", nil},
+		{"good", "{consecutiveGatewayErrors: 5, consecutive5xxErrors: 0, interval: 5s, baseEjectionTime: 15s, maxEjectionPercent: 50, minHealthPercent: 50}", nil},
 		{"none", "null", []string{"f: no pod is ever left alone"}},
-		{"answers count", "{consecutiveGatewayErrors: 5, interval: 5s, baseEjectionTime: 15s, maxEjectionPercent: 50}",
+		{"answers count", "{consecutiveGatewayErrors: 5, interval: 5s, baseEjectionTime: 15s, maxEjectionPercent: 50, minHealthPercent: 50}",
 			[]string{"f: pods are left alone for what is an answer: consecutive5xxErrors must be 0"}},
-		{"nothing counts", "{consecutive5xxErrors: 0, interval: 5s, baseEjectionTime: 15s, maxEjectionPercent: 50}",
+		{"nothing counts", "{consecutive5xxErrors: 0, interval: 5s, baseEjectionTime: 15s, maxEjectionPercent: 50, minHealthPercent: 50}",
 			[]string{"f: pods that give 502, 503, 504 or no connection are not left alone"}},
-		{"of two none may go", "{consecutiveGatewayErrors: 5, consecutive5xxErrors: 0, interval: 5s, baseEjectionTime: 15s, maxEjectionPercent: 49}",
+		{"of two none may go", "{consecutiveGatewayErrors: 5, consecutive5xxErrors: 0, interval: 5s, baseEjectionTime: 15s, maxEjectionPercent: 49, minHealthPercent: 50}",
 			[]string{"f: maxEjectionPercent must let one of two pods go and keep the only one: 50 to 99"}},
-		{"all may go", "{consecutiveGatewayErrors: 5, consecutive5xxErrors: 0, interval: 5s, baseEjectionTime: 15s, maxEjectionPercent: 100}",
+		{"all may go", "{consecutiveGatewayErrors: 5, consecutive5xxErrors: 0, interval: 5s, baseEjectionTime: 15s, maxEjectionPercent: 100, minHealthPercent: 50}",
 			[]string{"f: maxEjectionPercent must let one of two pods go and keep the only one: 50 to 99"}},
 		{"panic", "{consecutiveGatewayErrors: 5, consecutive5xxErrors: 0, interval: 5s, baseEjectionTime: 15s, maxEjectionPercent: 50, minHealthPercent: 60}",
-			[]string{"f: with one of two pods left, calls go to both again: minHealthPercent"}},
+			[]string{"f: minHealthPercent must keep pods that are not ready from Envoy, and one of two that is well enough: 1 to 50"}},
+		{"pods that are not ready count", "{consecutiveGatewayErrors: 5, consecutive5xxErrors: 0, interval: 5s, baseEjectionTime: 15s, maxEjectionPercent: 50}",
+			[]string{"f: minHealthPercent must keep pods that are not ready from Envoy, and one of two that is well enough: 1 to 50"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			text := "{kind: DestinationRule, spec: {trafficPolicy: {outlierDetection: " + c.rule + "}}}"
