@@ -66,7 +66,7 @@ func TestForeignNamespace(t *testing.T) {
 	}
 	r.Saw("as it is, %d of %d connections time out, and its own proxy answers calls", len(answers), len(calls))
 
-	here.letIn(r)
+	here.applied(r, letIn)
 	r.Eventually(settled, "the network lets it in", func() error {
 		answers, err := connect()
 		if err != nil {
@@ -98,17 +98,17 @@ func TestForeignNamespace(t *testing.T) {
 	r.Saw("let in by a NetworkPolicy, all %d connect, and the mesh answers %d calls with 403", len(connections), len(calls))
 }
 
-// letIn applies the policy, and takes it away again at the end of the test.
-func (s *site) letIn(t *T) {
+// applied applies manifests, and takes what they name away again at the end of the test.
+func (s *site) applied(t *T, manifests string) {
 	t.Helper()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		if err := s.Delete(ctx, letIn); err != nil {
-			t.Errorf("the NetworkPolicy of the test can't be taken back: %v", err)
+		if err := s.Delete(ctx, manifests); err != nil {
+			t.Errorf("what the test applied can't be taken back: %v", err)
 		}
 	})
-	if err := s.Apply(t.Context(), letIn); err != nil {
+	if err := s.Apply(t.Context(), manifests); err != nil {
 		t.Fatal(err)
 	}
 }

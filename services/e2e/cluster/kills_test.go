@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -175,17 +174,7 @@ func TestVanishedClient(t *testing.T) {
 	if err != nil {
 		r.Fatal(err)
 	}
-	pod := fmt.Sprintf(vanishes, image)
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		if err := here.Delete(ctx, pod); err != nil {
-			t.Errorf("the client can't be removed: %v", err)
-		}
-	})
-	if err := here.Apply(r.Context(), pod); err != nil {
-		r.Fatal(err)
-	}
+	here.applied(r, fmt.Sprintf(vanishes, image))
 	password := "PGPASSWORD=" + here.secret(r, communication.DataNamespace, "postgres-users", "admin")
 	locked := func(want string) error {
 		var out strings.Builder

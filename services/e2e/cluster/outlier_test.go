@@ -133,10 +133,7 @@ var unready = strings.NewReplacer("      resources:", "      readinessProbe: {tc
 func TestUnreadyPodsAreUnknown(t *testing.T) {
 	const app = "notification"
 	r := shows(t, "faults", "While a pod starts, Envoy is not told of it, so that it can't leave alone the only one that is ready.", "mesh/destinations/notification.yaml")
-	t.Cleanup(func() { here.deleteBadPod(r) })
-	if err := here.Apply(r.Context(), unready.Replace(strings.ReplaceAll(badManifest, "APP", app))); err != nil {
-		r.Fatal(err)
-	}
+	here.applied(r, unready.Replace(strings.ReplaceAll(badManifest, "APP", app)))
 	var ip string
 	r.Eventually(time.Minute, "the pod has an address", func() (err error) {
 		ip, err = here.Run(r.Context(), "get", "pod", "-n", communication.Namespace, badPod, "-o", "jsonpath={.status.podIP}")

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -148,6 +149,8 @@ func TestManifestsOfTheTests(t *testing.T) {
 			"Pod " + foreignNamespace + "/prober", "Pod " + outsideNamespace + "/prober"}},
 		{"let in", letIn, []string{"NetworkPolicy dishmesh/proof-let-in"}},
 		{"bad pod", strings.ReplaceAll(badManifest, "APP", "pricing"), []string{"Pod dishmesh/" + badPod}},
+		{"pod that is not ready", unready.Replace(strings.ReplaceAll(badManifest, "APP", "pricing")), []string{"Pod dishmesh/" + badPod}},
+		{"client that vanishes", fmt.Sprintf(vanishes, "postgres"), []string{"Pod dishmesh-data/proof-vanishes"}},
 	} {
 		var got []string
 		for dec := yaml.NewDecoder(strings.NewReader(tt.manifests)); ; {
